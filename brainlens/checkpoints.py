@@ -1,0 +1,47 @@
+"""Weights as safetensors bytes: written from plain arrays, compared with their digest before they are parsed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from brainlens.errors import CheckpointError
+
+FILE = "weights.safetensors"
+
+
+def pack_weights(state: Mapping[str, np.ndarray]) -> tuple[bytes, str]:
+    """Return the safetensors bytes of named arrays, and their SHA-256.
+
+    Examples
+    --------
+    >>> content, sha256 = pack_weights({"coef_": np.eye(2)})
+    >>> unpack_weights(content, sha256, where="here")["coef_"].shape
+    (2, 2)
+    """
+    content = save({name: np.ascontiguousarray(array) for name, array in state.items()})
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def unpack_weights(content: bytes | None, sha256: str, *, where: str) -> dict[str, np.ndarray]:
+    """Return the named arrays of a safetensors file whose digest is known.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no file, its digest differs, or it is not safetensors.
+    """
+    remedy = "Restore it from a copy, or fit the model again."
+    if content is None:
+        raise CheckpointError(f"{where}: expected {FILE}, found none. {remedy}")
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise CheckpointError(f"{where}: expected weights with SHA-256 {sha256}, found {found}: they were altered. {remedy}")
+    try:
+        return dict(load(content))
+    except SafetensorError as error:
+        raise CheckpointError(f"{where}: expected safetensors, found something else ({error}). {remedy}") from error

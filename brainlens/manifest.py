@@ -1,0 +1,114 @@
+"""The manifest of a stored dataset: what it is, where it came from, and the digest of every file.
+
+A manifest is the truth about a dataset; the index is only a cache of manifests. It carries its own digest,
+so that a flipped bit in the manifest itself is found as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from brainlens.errors import RegistryError
+from brainlens.records import Entry
+
+FORMAT = 1
+FILE = "manifest.json"
+
+
+def canonical(value: object) -> bytes:
+    """Return the one JSON spelling of a value that digests are made of."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest_of(value: object) -> str:
+    """Return the SHA-256 of a JSON value, as `sha256:…`."""
+    return f"sha256:{hashlib.sha256(canonical(value)).hexdigest()}"
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def walk_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield every file below a folder with its path relative to it, sorted, with `/` between parts."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() or path.is_symlink():
+            yield path.relative_to(folder).as_posix(), path
+
+
+def seal(body: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a manifest: its body and the digest of that body."""
+    sealed = {**body, "manifest_digest": digest_of(body)}
+    return (json.dumps(sealed, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
+
+
+def unseal(content: bytes, *, where: str) -> dict[str, Any]:
+    """Read a manifest's bytes and check its own digest.
+
+    Raises
+    ------
+    RegistryError
+        If it is not JSON, was altered, or is of a format that this version does not know.
+    """
+    remedy = "Restore it from a copy, or remove it with 'brainlens remove'."
+    try:
+        sealed = json.loads(content)
+        claimed = sealed.pop("manifest_digest")
+        genuine = digest_of(sealed)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RegistryError(f"{where}: expected a manifest, found damaged text ({error}). {remedy}") from error
+    if claimed != genuine:
+        raise RegistryError(f"{where}: expected manifest digest {claimed}, found {genuine}: it was altered. {remedy}")
+    if sealed.get("format") != FORMAT:
+        raise RegistryError(
+            f"{where}: expected manifest format {FORMAT}, found {sealed.get('format')!r}. Open it with the version of brainlens that wrote it, or newer."
+        )
+    body: dict[str, Any] = sealed
+    return body
+
+
+def entry_of(name: str, body: Mapping[str, Any]) -> Entry:
+    """Return what listings show of a manifest."""
+    made = body["provenance"]
+    return Entry(
+        name=name,
+        kind=body["schema"].rsplit(".", 1)[0],
+        schema=body["schema"],
+        subject=body["subject"],
+        component=made.get("component", ""),
+        plugin=made.get("plugin", ""),
+        created=made.get("created", ""),
+        digest=body["digest"],
+        size_bytes=sum(size for size, _ in body["files"].values()),
+        dims=body["dims"],
+        recipe=made.get("recipe", ""),
+    )
+
+
+def file_problems(folder: Path, files: Mapping[str, tuple[int, str]], *, read: bool) -> Iterator[str]:
+    """Yield what differs between the files that lie there and those the manifest names.
+
+    Without `read` only presence and size are compared, and the digests of the small metadata files.
+    """
+    for name, (size, digest) in files.items():
+        path = folder / name
+        try:
+            found = os.stat(path).st_size
+        except OSError:
+            yield f"{name}: missing"
+            continue
+        if found != size:
+            yield f"{name}: expected {size} bytes, found {found}"
+        elif (read or name.endswith("zarr.json")) and file_digest(path) != digest:
+            yield f"{name}: content was altered (SHA-256 differs)"
+    if read:
+        extra = sorted({name for name, _ in walk_files(folder)} - {*files, FILE})
+        for name in extra:
+            yield f"{name}: not part of the dataset"

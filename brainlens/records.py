@@ -1,0 +1,240 @@
+"""The frozen records that plugins and core exchange: components, schemas, checkpoints, contexts, results.
+
+No record does work; resolving, validating and computing are in other modules.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from brainlens.errors import PluginError, RegistryError, closest
+from brainlens.labels import ROLES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Role = Literal["importer", "embedder", "decoder", "encoder", "generator", "analysis", "exporter"]
+Item = TypeVar("Item")
+
+# Words that the verbs use themselves, so that no component may claim them for a parameter or an input.
+_VERB_OPTIONS = frozenset({"name", "seed", "device", "precision", "recompute", "component", "registry", "json", "help"})
+_FIT_OPTIONS = frozenset({"roi", "average", "standardize", "split", "leave_out"})
+
+_ROLE_INPUTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "decoder": {"response": "response", "target": "embedding"},
+        "encoder": {"target": "embedding", "response": "response"},
+    }
+)
+
+
+class Params(BaseModel):
+    """Base of a component's parameters: frozen, typed, unknown names refused.
+
+    Each field needs a default and a `description` with its unit; the command line's options and the
+    provenance record are generated from them.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One dataset that a component reads: its kind, and whether it may be left out or be several."""
+
+    kind: str
+    optional: bool = False
+    many: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Pre-trained weights that a component loads: identifier, digest of the file, size and licence."""
+
+    id: str
+    sha256: str
+    size_bytes: int
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """One named thing that a plugin provides, in one of seven roles.
+
+    Parameters
+    ----------
+    name
+        `<plugin>` or `<plugin>.<verb>`.
+    role
+        One of importer, embedder, decoder, encoder, generator, analysis, exporter.
+    summary
+        One line for listings.
+    version
+        Raised when the numbers it produces change.
+    target
+        `"module:attribute"`, imported only when the component is used.
+    params
+        Subclass of `Params` with a default and a description for every field.
+    inputs
+        Name of each input dataset to its kind (`"embedding"`) or an `Input`. Decoders and encoders have
+        `response` and `target`; their kinds may be narrowed here.
+    output
+        Kinds of the datasets that come out.
+    uses_device
+        Whether `device` and `precision` matter to it.
+    suffixes
+        For exporters: the endings of the files that it writes, such as `".nii.gz"`.
+    checkpoints, citations
+        What its results rest on; copied into the provenance of every result.
+
+    Raises
+    ------
+    PluginError
+        If a field is empty or malformed, the role is unknown, or an option name is reserved.
+    """
+
+    name: str
+    role: Role
+    summary: str
+    version: str
+    target: str
+    params: type[Params] = Params
+    inputs: Mapping[str, str | Input] = field(default_factory=dict)
+    output: tuple[str, ...] = ()
+    uses_device: bool = False
+    suffixes: tuple[str, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    citations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for attribute in ("name", "role", "summary", "version", "target"):
+            value = getattr(self, attribute)
+            if not isinstance(value, str) or not value:
+                raise PluginError(f"component {self.name!r}: {attribute} expected text, found {value!r}.")
+        if self.role not in ROLES:
+            raise PluginError(f"component {self.name!r}: role {self.role!r} does not exist. {closest(self.role, ROLES)}")
+        if self.target.count(":") != 1:
+            raise PluginError(f"component {self.name!r}: target expected 'module:attribute', found {self.target!r}.")
+        if not (isinstance(self.params, type) and issubclass(self.params, Params)):
+            raise PluginError(f"component {self.name!r}: params expected a subclass of brainlens.Params, found {self.params!r}.")
+        inputs = {**_ROLE_INPUTS.get(self.role, {}), **self.inputs}
+        frozen = {key: kind if isinstance(kind, Input) else Input(kind) for key, kind in inputs.items()}
+        object.__setattr__(self, "inputs", MappingProxyType(frozen))
+        object.__setattr__(self, "output", (self.output,) if isinstance(self.output, str) else tuple(self.output))
+        reserved = _VERB_OPTIONS | (_FIT_OPTIONS if self.role in _ROLE_INPUTS else frozenset())
+        taken = sorted(reserved & {*self.params.model_fields, *self.inputs})
+        if taken:
+            raise PluginError(f"component {self.name!r}: {taken[0]!r} is reserved for the verbs. Rename that option.")
+        both = sorted(set(self.params.model_fields) & set(self.inputs))
+        if both:
+            raise PluginError(f"component {self.name!r}: {both[0]!r} is both an input and a parameter. Rename one.")
+
+    @property
+    def plugin(self) -> str:
+        """Name of the plugin that provides it: the part before the first dot."""
+        return self.name.split(".", 1)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """A new kind of dataset: `name` such as `mesh.v1`, and its JSON Schema document."""
+
+    name: str
+    document: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """The name without its version."""
+        return self.name.rsplit(".", 1)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the core hands to a component beside data and parameters.
+
+    Parameters
+    ----------
+    seed
+        Every random choice of the component derives from it.
+    device
+        Resolved name, `"cpu"` or `"cuda:0"`, never `"auto"`.
+    precision
+        `"float32"`, `"bfloat16"` or `"float16"`.
+    quiet
+        Whether progress bars are off.
+    """
+
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "float32"
+    quiet: bool = True
+    sources: list[Path] = field(default_factory=list, repr=False)
+
+    def source(self, path: str | Path) -> Path:
+        """Return the path of a file or folder that the component reads, noted for the provenance.
+
+        Raises
+        ------
+        RegistryError
+            If there is no such file or folder, naming the closest in its folder.
+        """
+        found = Path(path).expanduser()
+        if not found.exists():
+            folder = found.parent
+            while not folder.is_dir() and folder != folder.parent:
+                folder = folder.parent
+            beside = closest(found.name, (item.name for item in folder.iterdir()), what=f"in {str(folder)!r}")
+            raise RegistryError(f"file {str(path)!r}: expected a file or folder, found nothing there. {beside}")
+        if found not in self.sources:
+            self.sources.append(found)
+        return found
+
+    def rng(self, *keys: int) -> np.random.Generator:
+        """Return a numpy generator for this seed; `keys` (such as a trial number) give independent streams."""
+        import numpy as np
+
+        return np.random.default_rng([self.seed, *keys])
+
+    def progress(self, items: Iterable[Item], *, total: int | None = None, label: str = "") -> Iterator[Item]:
+        """Iterate with a progress bar on standard error, silent when `quiet` is set."""
+        from tqdm.auto import tqdm
+
+        yield from tqdm(items, total=total, desc=label, disable=True if self.quiet else None, leave=False)
+
+    @property
+    def log(self) -> logging.Logger:
+        """The logger of the suite."""
+        return logging.getLogger("brainlens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a listing: what the index knows of a stored dataset or model."""
+
+    name: str
+    kind: str
+    schema: str
+    subject: str
+    component: str
+    plugin: str
+    created: str
+    digest: str
+    size_bytes: int
+    dims: Mapping[str, int]
+    recipe: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What `brainlens_computed` is told: the entry of a result that was stored, and where it lies."""
+
+    entry: Entry
+    registry: str
+    provenance: Mapping[str, Any]

@@ -1,0 +1,414 @@
+"""The object that users hold: a mapping from names to lazy datasets, with the verbs of the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from brainlens import compute, fitting, provenance
+from brainlens.batches import Batches
+from brainlens.compute import Settings, Workplace
+from brainlens.errors import RegistryError, SchemaError, closest
+from brainlens.fitting import Preparation
+from brainlens.labels import check_name
+from brainlens.plugins import PluginHost
+from brainlens.records import Entry
+from brainlens.rois import list_rois
+from brainlens.store import map_array, open_dataset, open_place, put_dataset, query_entries, read_manifest, verify_dataset
+
+
+def open(path_or_url: str | Path, *, mode: Literal["a", "r"] = "a", host: PluginHost | None = None, quiet: bool = False) -> Registry:  # noqa: A001
+    """Open the registry in a folder or below a URL.
+
+    Parameters
+    ----------
+    path_or_url
+        Folder such as `study.zarr`, or a URL such as `s3://bucket/study.zarr` (needs `brainlens[cloud]`).
+    mode
+        `"a"` makes the folder when the first dataset is stored; `"r"` demands that it exists.
+    host
+        Plugins to work with; the installed ones when left out.
+    quiet
+        Whether progress bars are off.
+
+    Raises
+    ------
+    RegistryError
+        If the path is a file or a folder of other things, or does not exist though it must.
+
+    Examples
+    --------
+    >>> registry = open(tmp_path / "study.zarr")
+    >>> registry.list()
+    []
+    """
+    if mode not in ("a", "r"):
+        raise RegistryError(f"mode: expected 'a' or 'r', found {mode!r}.")
+    place = open_place(path_or_url, must_exist=mode == "r")
+    return Registry(Workplace(place=place, host=host or PluginHost(), quiet=quiet))
+
+
+class Registry(Mapping[str, xr.Dataset]):
+    """Every dataset and model of a study, by name; made by `brainlens.open`."""
+
+    def __init__(self, work: Workplace) -> None:
+        self._work = work
+
+    def __repr__(self) -> str:
+        return f"<brainlens.Registry {str(self._work.place)!r}: {len(self)} datasets>"
+
+    def __getitem__(self, name: str) -> xr.Dataset:
+        """Open a dataset lazily; it is a plain `xarray.Dataset`."""
+        return open_dataset(self._work.place, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._work.place.names())
+
+    def __len__(self) -> int:
+        return len(self._work.place.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in set(self._work.place.names())
+
+    @property
+    def plugins(self) -> PluginHost:
+        """The plugins that this registry works with."""
+        return self._work.host
+
+    @property
+    def path(self) -> str:
+        """Folder or URL."""
+        return str(self._work.place)
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Return the names of all datasets and models, sorted; those that begin with `prefix` only."""
+        return [name for name in self._work.place.names() if name.startswith(prefix)]
+
+    def query(self, *, kind: str | None = None, subject: str | None = None, plugin: str | None = None, component: str | None = None) -> list[Entry]:
+        """Return the entries that fit all conditions, by name.
+
+        Parameters
+        ----------
+        kind
+            Such as `"response"`, `"embedding"` or `"model"`.
+        subject
+            As in `attrs["subject"]`.
+        plugin, component
+            What made it; `"put"` is the component of what the user stored.
+        """
+        return query_entries(self._work.place, {"kind": kind, "subject": subject, "plugin": plugin, "component": component})
+
+    def put(self, name: str, dataset: xr.Dataset, *, schema: str | None = None) -> str:
+        """Store a dataset under a new name, whole or not at all; return the name.
+
+        Parameters
+        ----------
+        name
+            Parts joined by `/`, such as `subj01/response`.
+        dataset
+            Follows its schema; may be lazy and larger than memory.
+        schema
+            Such as `"response"` or `"response.v1"`; `attrs["schema"]` when left out.
+
+        Raises
+        ------
+        RegistryError
+            If the name is bad or taken, or the registry cannot be written.
+        SchemaError
+            If the dataset does not follow the schema; every problem is listed.
+        """
+        check_name(name)
+        if not isinstance(dataset, xr.Dataset):
+            raise SchemaError(f"put {name!r}: expected an xarray.Dataset, found {type(dataset).__name__}. Use .to_dataset(name=…) for a DataArray.")
+        wanted = schema or dataset.attrs.get("schema")
+        if not isinstance(wanted, str):
+            raise SchemaError(f"put {name!r}: expected a schema, found none. Say which, as in put(name, dataset, schema='response').")
+        put_dataset(self._work.place, name, dataset, self._work.schema(wanted), provenance=provenance.stamp_put())
+        return name
+
+    def remove(self, name: str) -> None:
+        """Take a dataset or model away for good.
+
+        Raises
+        ------
+        RegistryError
+            If there is none of that name.
+        """
+        if self._work.place.read(check_name(name), "manifest.json") is None and self._work.place.read(name, "claim.json") is None:
+            raise RegistryError(f"no dataset {name!r} in {self.path!r}. {closest(name, self.list(), what='stored')}")
+        self._work.place.remove(name)
+
+    def show(self, name: str) -> dict[str, Any]:
+        """Return the manifest of a dataset: schema, digests, sizes and provenance."""
+        return read_manifest(self._work.place, name)
+
+    def lineage(self, name: str) -> dict[str, Any]:
+        """Return what a dataset was made from, back to the raw files, as a tree.
+
+        Returns
+        -------
+        dict
+            `name`, `component`, `params`, `sources` (files with their SHA-256) and `inputs` (list of such trees; an
+            input that was removed or replaced since has `missing` or `replaced` set).
+        """
+        return _lineage(self._work, name, None)
+
+    def verify(self, name: str | None = None) -> list[str]:
+        """Read every byte of one dataset, or of all, and compare with the manifests; return the names checked.
+
+        Raises
+        ------
+        RegistryError
+            Listing everything that is damaged.
+        """
+        names = [name] if name is not None else self.list()
+        damaged = list(_broken(self._work)) if name is None else []
+        for item in names:
+            try:
+                verify_dataset(self._work.place, item)
+            except RegistryError as error:
+                damaged.append(str(error))
+        if damaged:
+            raise RegistryError("\n".join(damaged))
+        return names
+
+    def rois(self, name: str) -> dict[str, int]:
+        """Return the ROIs of a dataset and how many sites each has."""
+        return list_rois(self[name])
+
+    def batches(self, name: str, variable: str, *, batch_size: int = 128, rows: np.ndarray | None = None, seed: int = 0) -> Batches:
+        """Return shuffled batches of a variable's rows, mapped from the files where they are raw and local.
+
+        Parameters
+        ----------
+        name, variable
+            Which variable of which dataset; its first dim is batched over.
+        batch_size
+            Rows in a batch.
+        rows
+            Positions of the rows that take part; all when left out.
+        seed
+            Fixes the order together with the epoch.
+        """
+        read_manifest(self._work.place, name)
+        folder = self._work.place.folder(name)
+        mapped = map_array(folder, variable) if folder is not None else None
+        array = mapped if mapped is not None else zarr.open_array(self._work.place.zarr_store(), path=f"{name}/{variable}", mode="r")
+        return Batches(array, batch_size=batch_size, rows=rows, seed=seed)
+
+    def ingest(self, component: str, name: str, *, seed: int = 0, recompute: bool = False, **options: Any) -> list[str]:
+        """Bring files in with an importer; return the names of what was stored.
+
+        Parameters
+        ----------
+        component
+            An importer, such as `"nifti"`.
+        name
+            Name of the dataset, or first part of the names when there are several.
+        seed, recompute
+            As in `compute`.
+        **options
+            The importer's parameters; `brainlens plugins info COMPONENT` lists them.
+
+        Raises
+        ------
+        PluginError, ParameterError, RegistryError, SchemaError
+            Nothing is stored then.
+        """
+        return compute.ingest(self._work, component, options, Settings(name=name, seed=seed, recompute=recompute))
+
+    def fit(
+        self,
+        component: str,
+        *,
+        response: str,
+        target: str,
+        name: str | None = None,
+        roi: str | None = None,
+        average: str | Sequence[str] = (),
+        standardize: Literal["training", "center", "none"] = "training",
+        split: str | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "float32",
+        recompute: bool = False,
+        **options: Any,
+    ) -> str:
+        """Fit a decoder from a response to a target embedding; return the name of the stored model.
+
+        Parameters
+        ----------
+        component
+            A decoder, such as `"linear"`.
+        response, target
+            Names of a stored response and embedding; trials are joined to targets by `stimulus_id`.
+        name
+            Name of the model; made from component and recipe when left out.
+        roi
+            ROI expression, such as `"V1 + V2"`.
+        average
+            Coordinates over which repetitions are averaged before fitting, such as `"stimulus_id"`.
+        standardize
+            What each site is scaled with: statistics of the training trials, or nothing.
+        split
+            Trials to fit on; those with split `train` where there is a `split`.
+        seed, device, precision, recompute
+            As in `compute`.
+        **options
+            The decoder's parameters.
+        """
+        preparation = Preparation(roi=roi, average=_names(average), standardize=standardize, split=split)
+        settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
+        return fitting.fit(self._work, component, {"response": response, "target": target, **options}, settings, preparation)
+
+    def predict(
+        self,
+        model: str,
+        *,
+        response: str,
+        name: str | None = None,
+        average: str | Sequence[str] = (),
+        split: str | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "float32",
+        recompute: bool = False,
+    ) -> str:
+        """Predict with a stored model; return the name of the stored embedding.
+
+        Sites are taken by label and scaled with the model's training statistics. Coordinate `in_training` says of
+        each trial whether the model was fitted on it.
+
+        Parameters
+        ----------
+        model, response
+            Names of a stored model and response.
+        average
+            Coordinates over which repetitions are averaged before predicting.
+        split
+            Trials to predict; those with split `test` where there is a `split`, else all.
+        name, seed, device, precision, recompute
+            As in `compute`.
+        """
+        settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
+        return fitting.predict(self._work, model, {"response": response}, settings, average=_names(average), split=split)
+
+    def cross_predict(
+        self,
+        component: str,
+        *,
+        response: str,
+        target: str,
+        leave_out: str,
+        n_folds: int | None = None,
+        name: str | None = None,
+        roi: str | None = None,
+        average: str | Sequence[str] = (),
+        standardize: Literal["training", "center", "none"] = "training",
+        split: str | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "float32",
+        recompute: bool = False,
+        **options: Any,
+    ) -> str:
+        """Predict every trial by a decoder fitted without its fold; return the name of the stored embedding.
+
+        Parameters
+        ----------
+        leave_out
+            Coordinate (trial) that makes the folds: `run`, `session`, `repetition` or `stimulus_id`; one value is
+            left out at a time.
+        n_folds
+            Put the values into so many folds instead.
+        component, response, target, name, roi, average, standardize, split, **options
+            As in `fit`; `split` is `all` when left out.
+        seed, device, precision, recompute
+            As in `compute`.
+        """
+        preparation = Preparation(roi=roi, average=_names(average), standardize=standardize, split=split)
+        settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
+        given = {"response": response, "target": target, **options}
+        return fitting.cross_predict(self._work, component, given, settings, preparation, leave_out=leave_out, n_folds=n_folds)
+
+    def compute(
+        self,
+        component: str,
+        *,
+        name: str | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        precision: str = "float32",
+        recompute: bool = False,
+        **options: Any,
+    ) -> str:
+        """Carry out an analysis, embedder or generator; return the name of the stored result.
+
+        Parameters
+        ----------
+        component
+            Such as `"retrieval.rank"`.
+        name
+            Name of the result; made from component and recipe when left out.
+        seed
+            Whole number from 0; every random choice derives from it.
+        device
+            `"auto"`, `"cpu"`, `"cuda"` or `"cuda:N"`.
+        precision
+            `"float32"`, `"bfloat16"` or `"float16"`.
+        recompute
+            A result that is stored under this name with the same recipe is not computed again unless this is set.
+        **options
+            The component's inputs (names of datasets) and parameters.
+
+        Raises
+        ------
+        PluginError, ParameterError, RegistryError, SchemaError, DimensionError, DeviceError
+            Nothing is stored then.
+        """
+        settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
+        return compute.compute(self._work, component, options, settings)
+
+    def export(self, name: str, target: str | Path, *, exporter: str | None = None, **options: Any) -> Path:
+        """Write a dataset to a file or folder for other tools; return its path.
+
+        Parameters
+        ----------
+        name
+            A stored dataset.
+        target
+            Path that does not exist; its ending decides the format. `.zarr` needs no plugin.
+        exporter
+            Component that writes it; by the ending when left out.
+        **options
+            The exporter's parameters.
+        """
+        return compute.export(self._work, name, Path(target), options, Settings(), exporter=exporter)
+
+
+def _names(average: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.strip() for name in average.split(",") if name.strip()) if isinstance(average, str) else tuple(average)
+
+
+def _broken(work: Workplace) -> Iterator[str]:
+    index = getattr(work.place, "index", None)
+    if index is not None:
+        yield from index.broken.values()
+
+
+def _lineage(work: Workplace, name: str, digest: str | None) -> dict[str, Any]:
+    try:
+        body = read_manifest(work.place, name)
+    except RegistryError:
+        return {"name": name, "digest": digest, "missing": True, "inputs": []}
+    made = body["provenance"]
+    above = [item for items in made.get("inputs", {}).values() for item in items]
+    tree = {"name": name, "digest": body["digest"], "component": made.get("component", ""), "params": made.get("params", {}), "sources": made.get("sources", [])}
+    if digest is not None and digest != body["digest"]:
+        tree["replaced"] = True
+    return {**tree, "inputs": [_lineage(work, item["name"], item["digest"]) for item in above]}

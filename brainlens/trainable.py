@@ -1,0 +1,109 @@
+"""The base of decoders and encoders: parameters and context come in, learnt arrays go out.
+
+A subclass writes `fit` and `predict`; saving and loading follow from the convention that what was learnt is
+kept in attributes that end in an underscore.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brainlens.errors import CheckpointError, PluginError
+from brainlens.records import Context, Params
+
+
+class Trainable(abc.ABC):
+    """A component that is fitted: a decoder (`response` to `target`) or an encoder (`target` to `response`).
+
+    Parameters
+    ----------
+    params
+        The component's parameters, validated.
+    context
+        Seed, device, precision, progress.
+
+    Examples
+    --------
+    >>> class Mean(Trainable):
+    ...     def fit(self, response, target):
+    ...         self.mean_ = target["embedding"].mean("trial").values
+    ...     def predict(self, response):
+    ...         n_trials = response.sizes["trial"]
+    ...         return xr.Dataset({"embedding": (("trial", "channel"), np.tile(self.mean_, (n_trials, 1)))})
+    """
+
+    def __init__(self, params: Params, context: Context) -> None:
+        self.params: Any = params
+        self.context = context
+
+    @abc.abstractmethod
+    def fit(self, response: xr.Dataset, target: xr.Dataset) -> None:
+        """Learn from trials that are aligned already.
+
+        Parameters
+        ----------
+        response
+            Follows schema response; dims (trial, voxel); standardised as the user asked.
+        target
+            Follows schema embedding; dims (trial, channel) or (trial, token, channel), row for row the
+            trials of `response`.
+        """
+
+    @abc.abstractmethod
+    def predict(self, response: xr.Dataset) -> xr.Dataset:
+        """Predict for trials, in the order they come.
+
+        Parameters
+        ----------
+        response
+            As in `fit`: same voxels in the same order, any trials.
+
+        Returns
+        -------
+        Dataset
+            `embedding` with dims (trial, channel) or (trial, token, channel), float. Labels and
+            attributes that are left out are filled in by the core.
+        """
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what was learnt, by name: every attribute that ends in one underscore.
+
+        Raises
+        ------
+        PluginError
+            If nothing was learnt, or an attribute is not a numeric array.
+        """
+        learnt: dict[str, np.ndarray] = {}
+        for name, value in vars(self).items():
+            if not name.endswith("_") or name.startswith("_"):
+                continue
+            array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+            if array.dtype.kind not in "biuf":
+                raise PluginError(
+                    f"{type(self).__name__}.{name}: expected a numeric array, found {type(value).__name__}. "
+                    "Keep learnt values in arrays, or write state() and load_state()."
+                )
+            learnt[name] = np.ascontiguousarray(array)
+        if not learnt:
+            raise PluginError(
+                f"{type(self).__name__}.fit learnt nothing that can be stored. Keep what it learns in attributes that end in '_'."
+            )
+        return learnt
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take back what `state` returned.
+
+        Raises
+        ------
+        CheckpointError
+            If a name is not one that `state` writes.
+        """
+        for name, array in state.items():
+            if not name.endswith("_") or name.startswith("_"):
+                raise CheckpointError(f"{type(self).__name__}: expected names that end in '_', found {name!r}.")
+            setattr(self, name, array)

@@ -1,0 +1,1 @@
+"""JSON Schema documents of the datasets that brainlens knows; read them with `importlib.resources`."""
