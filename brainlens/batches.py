@@ -87,7 +87,10 @@ class MappedArray:
     def rectangle(self, rows: slice | np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
         """Return rows, indexed along the other axes by one slice or integer array each."""
         if isinstance(rows, np.ndarray):
-            whole = all(isinstance(key, slice) and key == slice(0, size, 1) for key, size in zip(rest, self.shape[1:], strict=True))
+            whole = all(
+                isinstance(key, slice) and key == slice(0, size, 1)
+                for key, size in zip(rest, self.shape[1:], strict=True)
+            )
             return self.take(rows) if whole else _outer(self.take(rows), rest)
         positions = range(*rows.indices(self.shape[0]))
         if positions.step != 1:
@@ -108,14 +111,21 @@ class MappedArray:
         try:
             mapped = np.memmap(path, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
-            raise RegistryError(f"{path}: expected a chunk of {size + CRC_BYTES} bytes, found none ({error}). Run 'brainlens verify'.") from error
+            raise RegistryError(
+                f"{path}: expected a chunk of {size + CRC_BYTES} bytes, found none ({error}). Run 'brainlens verify'."
+            ) from error
         if mapped.size != size + CRC_BYTES:
-            raise RegistryError(f"{path}: expected a chunk of {size + CRC_BYTES} bytes, found {mapped.size}. Run 'brainlens verify'.")
+            raise RegistryError(
+                f"{path}: expected a chunk of {size + CRC_BYTES} bytes, found {mapped.size}. Run 'brainlens verify'."
+            )
         content = np.asarray(mapped)
         expected = int(content[size:].view("<u4")[0])
         found = google_crc32c.value(content[:size])
         if found != expected:
-            raise RegistryError(f"{path}: expected CRC-32C {expected:#010x}, found {found:#010x}: the data were altered. Restore them from a copy.")
+            raise RegistryError(
+                f"{path}: expected CRC-32C {expected:#010x}, found {found:#010x}: the data were altered. Restore "
+                "them from a copy."
+            )
         return content[:size].view(self.dtype).reshape(shape)
 
 
@@ -140,7 +150,15 @@ class Batches:
     [4, 4, 2]
     """
 
-    def __init__(self, array: Any, *, batch_size: int = 128, rows: np.ndarray | None = None, seed: int = 0, resident_bytes: int = RESIDENT_BYTES) -> None:
+    def __init__(
+        self,
+        array: Any,
+        *,
+        batch_size: int = 128,
+        rows: np.ndarray | None = None,
+        seed: int = 0,
+        resident_bytes: int = RESIDENT_BYTES,
+    ) -> None:
         if batch_size < 1:
             raise DimensionError(f"batch_size: expected at least 1, found {batch_size}.")
         self.array = array
@@ -216,13 +234,18 @@ class MappedBackend(xr.backends.BackendArray):
         self.dtype = array.dtype
 
     def __getitem__(self, key: Any) -> Any:
-        return xr.core.indexing.explicit_indexing_adapter(key, self.shape, xr.core.indexing.IndexingSupport.OUTER, self._read)
+        return xr.core.indexing.explicit_indexing_adapter(
+            key, self.shape, xr.core.indexing.IndexingSupport.OUTER, self._read
+        )
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
         first, *rest = key
         drop = [axis for axis, item in enumerate(key) if isinstance(item, int | np.integer)]
         keys = [np.asarray([item]) if isinstance(item, int | np.integer) else item for item in (first, *rest)]
-        full = [slice(*item.indices(size)) if isinstance(item, slice) else item for item, size in zip(keys, self.shape, strict=True)]
+        full = [
+            slice(*item.indices(size)) if isinstance(item, slice) else item
+            for item, size in zip(keys, self.shape, strict=True)
+        ]
         values = self.array.rectangle(full[0], tuple(full[1:]))
         return values.squeeze(axis=tuple(drop)) if drop else values
 

@@ -40,7 +40,9 @@ def unpack_weights(content: bytes | None, sha256: str, *, where: str) -> dict[st
         raise CheckpointError(f"{where}: expected {FILE}, found none. {remedy}")
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise CheckpointError(f"{where}: expected weights with SHA-256 {sha256}, found {found}: they were altered. {remedy}")
+        raise CheckpointError(
+            f"{where}: expected weights with SHA-256 {sha256}, found {found}: they were altered. {remedy}"
+        )
     try:
         return dict(load(content))
     except SafetensorError as error:

@@ -6,11 +6,8 @@ Components compute; only this module and `fitting` write. Whatever fails, fails 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import time
 import traceback
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +23,8 @@ from brainlens.labels import check_name
 from brainlens.manifest import digest_of, entry_of
 from brainlens.plugins import PluginHost
 from brainlens.records import Component, Context, Entry, Result, Schema
-from brainlens.schema import builtin_schemas, find_schema, structure_problems, raise_problems
+from brainlens.schema import builtin_schemas, find_schema, raise_problems, structure_problems
 from brainlens.store import Place, open_dataset, put_dataset, query_entries, read_manifest
-from brainlens.write import sync_tree, write_dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +81,14 @@ class Job:
         )
 
 
-def make_job(work: Workplace, component: Component, given: Mapping[str, Any], settings: Settings, *, options: Mapping[str, Any] | None = None) -> Job:
+def make_job(
+    work: Workplace,
+    component: Component,
+    given: Mapping[str, Any],
+    settings: Settings,
+    *,
+    options: Mapping[str, Any] | None = None,
+) -> Job:
     """Sort what the user gave into inputs and parameters, and check both.
 
     Raises
@@ -106,8 +109,15 @@ def make_job(work: Workplace, component: Component, given: Mapping[str, Any], se
     missing = [key for key, wanted in component.inputs.items() if not wanted.optional and given.get(key) is None]
     if missing:
         kinds = ", ".join(f"{key!r} (a stored {component.inputs[key].kind})" for key in missing)
-        raise ParameterError(f"{component.name}: missing input {kinds}. Give the name of a dataset; 'brainlens list' shows what is stored.")
-    inputs = {key: _input_entries(work.place, component, key, given[key]) for key in component.inputs if given.get(key) is not None}
+        raise ParameterError(
+            f"{component.name}: missing input {kinds}. Give the name of a dataset; 'brainlens list' shows what is "
+            "stored."
+        )
+    inputs = {
+        key: _input_entries(work.place, component, key, given[key])
+        for key in component.inputs
+        if given.get(key) is not None
+    }
     if not isinstance(settings.seed, int) or isinstance(settings.seed, bool) or settings.seed < 0:
         raise ParameterError(f"seed: expected a whole number from 0, found {settings.seed!r}.")
     context = Context(
@@ -136,7 +146,9 @@ def make_params(component: Component, given: Mapping[str, Any]) -> Any:
             found = "nothing" if problem["type"] == "missing" else repr(problem["input"])
             lines.append(f"\n  {path}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, found {found}")
         count = "1 parameter does not fit" if len(lines) == 1 else f"{len(lines)} parameters do not fit"
-        raise ParameterError(f"{component.name}: {count}{''.join(lines)}\n  See 'brainlens plugins info {component.name}'.") from error
+        raise ParameterError(
+            f"{component.name}: {count}{''.join(lines)}\n  See 'brainlens plugins info {component.name}'."
+        ) from error
 
 
 def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings) -> list[str]:
@@ -149,23 +161,37 @@ def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], setti
     with guarded(work.host, component, "reading"):
         made = function(params=job.params, context=job.context)
         if not isinstance(made, Mapping) or not made:
-            raise PluginError(f"component {component.name!r}: expected a mapping of names to datasets, found {type(made).__name__}.")
+            raise PluginError(
+                f"component {component.name!r}: expected a mapping of names to datasets, found {type(made).__name__}."
+            )
     sources = [provenance.digest_source(path) for path in job.context.sources]
     recipe = job.recipe(sources)
     named = {f"{base}/{part}" if part else base: dataset for part, dataset in made.items()}
-    stored = [name for name in named if is_stored(work.place, name, {**recipe, "part": name.removeprefix(base).lstrip("/")}, settings)]
+    stored = [
+        name
+        for name in named
+        if is_stored(work.place, name, {**recipe, "part": name.removeprefix(base).lstrip("/")}, settings)
+    ]
     if len(stored) == len(named):
         return list(named)
     for name in named:
         work.place.refuse_taken(check_name(name))
     # All datasets are checked before the first is stored, so that bad input leaves nothing behind.
-    schemas = {name: checked_schema(work, component, dataset, where=f"dataset {name!r}", kinds=component.output) for name, dataset in named.items()}
+    schemas = {
+        name: checked_schema(work, component, dataset, where=f"dataset {name!r}", kinds=component.output)
+        for name, dataset in named.items()
+    }
     done: list[str] = []
     try:
         for name, dataset in named.items():
             part = {**recipe, "part": name.removeprefix(base).lstrip("/")}
             stamp = provenance.make_stamp(
-                part, component, origin=origin(work.host, component), inputs={}, sources=sources, wall_s=time.monotonic() - started
+                part,
+                component,
+                origin=origin(work.host, component),
+                inputs={},
+                sources=sources,
+                wall_s=time.monotonic() - started,
             )
             _store(work, name, dataset, schemas[name], stamp)
             done.append(name)
@@ -194,42 +220,22 @@ def compute(work: Workplace, component_name: str, given: Mapping[str, Any], sett
     return name
 
 
-def export(work: Workplace, name: str, target: Path, given: Mapping[str, Any], settings: Settings, *, exporter: str | None = None) -> Path:
-    """Write a stored dataset to a file or folder for other tools; Zarr needs no plugin.
-
-    Raises
-    ------
-    RegistryError
-        If the target exists, lies inside the registry, or its ending belongs to no exporter.
-    """
-    dataset = open_dataset(work.place, name)
-    target = Path(os.path.abspath(target.expanduser()))
-    _refuse_target(work.place, target)
-    if exporter is None and target.name.endswith(".zarr"):
-        if given:
-            raise ParameterError(f"export to Zarr: unknown parameter {min(given)!r}. There is none.")
-        with staged_target(target) as staged:
-            staged.mkdir()
-            write_dataset(dataset, staged, work.schema(dataset.attrs["schema"]), where=f"dataset {name!r}")
-        return target
-    component = _exporter_for(work.host, target, exporter)
-    params = make_params(component, given)
-    function = work.host.resolve(component)
-    context = Context(seed=settings.seed, quiet=work.quiet)
-    with staged_target(target) as staged, guarded(work.host, component, "writing"):
-        function(dataset, staged, params=params, context=context)
-        if not staged.exists():
-            raise PluginError(f"component {component.name!r}: expected it to write {staged.name!r}, found nothing written.")
-    return target
-
-
 def open_input(place: Place, component: Component, key: str, entries: list[Entry]) -> xr.Dataset | list[xr.Dataset]:
     """Open an input lazily: one dataset, or a list where the component takes several."""
     opened = [open_dataset(place, entry.name) for entry in entries]
     return opened if component.inputs[key].many else opened[0]
 
 
-def store_result(work: Workplace, name: str, made: Any, job: Job, recipe: Mapping[str, Any], started: float, *, extra: Mapping[str, bytes] | None = None) -> Entry:
+def store_result(
+    work: Workplace,
+    name: str,
+    made: Any,
+    job: Job,
+    recipe: Mapping[str, Any],
+    started: float,
+    *,
+    extra: Mapping[str, bytes] | None = None,
+) -> Entry:
     """Validate and store what a component gave back, with its provenance, and tell the plugins."""
     kinds = ("model",) if extra else job.component.output
     schema = checked_schema(work, job.component, made, where=f"dataset {name!r}", kinds=kinds)
@@ -256,13 +262,20 @@ def checked_schema(work: Workplace, component: Component, made: Any, *, where: s
         If it does not follow the schema.
     """
     if not isinstance(made, xr.Dataset):
-        raise PluginError(f"component {component.name!r}: expected it to return an xarray.Dataset, found {type(made).__name__}.")
+        raise PluginError(
+            f"component {component.name!r}: expected it to return an xarray.Dataset, found {type(made).__name__}."
+        )
     declared = made.attrs.get("schema")
     if not isinstance(declared, str):
-        raise PluginError(f"component {component.name!r}: expected attrs['schema'] to name a schema, such as 'score.v1', found {declared!r}.")
+        raise PluginError(
+            f"component {component.name!r}: expected attrs['schema'] to name a schema, such as 'score.v1', found "
+            f"{declared!r}."
+        )
     schema = work.schema(declared)
     if kinds and schema.kind not in kinds and schema.name not in kinds:
-        raise PluginError(f"component {component.name!r}: expected a result of kind {' or '.join(kinds)}, found {schema.name}.")
+        raise PluginError(
+            f"component {component.name!r}: expected a result of kind {' or '.join(kinds)}, found {schema.name}."
+        )
     raise_problems(structure_problems(made, schema), schema, where=where)
     return schema
 
@@ -289,31 +302,21 @@ def guarded(host: PluginHost, component: Component, doing: str) -> Iterator[None
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no message"
         raise PluginError(
-            f"component {component.name!r} ({' '.join(origin(host, component))}) failed while {doing}: {type(error).__name__}: {text} "
-            f"({Path(last.filename).name}, line {last.lineno}). Nothing was stored. Report it to the plugin's authors with the traceback."
+            f"component {component.name!r} ({' '.join(origin(host, component))}) failed while {doing}: "
+            f"{type(error).__name__}: {text} "
+            f"({Path(last.filename).name}, line {last.lineno}). Nothing was stored. Report it to the plugin's "
+            "authors with the traceback."
         ) from error
 
 
-@contextlib.contextmanager
-def staged_target(target: Path) -> Iterator[Path]:
-    """Give a path beside the target to write to; rename it when all went well, delete it otherwise."""
-    if not target.parent.is_dir():
-        raise RegistryError(f"export to {str(target)!r}: expected the folder {str(target.parent)!r}, found none. Make it first.")
-    folder = target.parent / f".{target.name}.{uuid.uuid4().hex}"
-    folder.mkdir()
-    try:
-        staged = folder / target.name
-        yield staged
-        sync_tree(folder)
-        if target.exists():
-            raise RegistryError(f"export to {str(target)!r}: something appeared there meanwhile. Choose another path.")
-        os.rename(staged, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _store(
-    work: Workplace, name: str, dataset: xr.Dataset, schema: Schema, stamp: Mapping[str, Any], *, extra: Mapping[str, bytes] | None = None
+    work: Workplace,
+    name: str,
+    dataset: xr.Dataset,
+    schema: Schema,
+    stamp: Mapping[str, Any],
+    *,
+    extra: Mapping[str, bytes] | None = None,
 ) -> Entry:
     entry = put_dataset(work.place, name, dataset, schema, provenance=stamp, extra=extra)
     for failure in work.host.announce(Result(entry=entry, registry=str(work.place), provenance=stamp)):
@@ -337,28 +340,14 @@ def _input_entries(place: Place, component: Component, key: str, given: Any) -> 
     for name in given if several else [given]:
         if not isinstance(name, str):
             raise ParameterError(
-                f"{component.name}: input {key!r} expected the name of a stored dataset, found {type(name).__name__}. Store it first: registry.put(name, dataset)."
+                f"{component.name}: input {key!r} expected the name of a stored dataset, found "
+                f"{type(name).__name__}. Store it first: registry.put(name, dataset)."
             )
         entry = entry_of(name, read_manifest(place, name))
         if wanted.kind not in (entry.kind, entry.schema):
-            raise RegistryError(f"{component.name}: input {key!r} expected a dataset of kind {wanted.kind!r}, found {name!r} of kind {entry.kind!r}.")
+            raise RegistryError(
+                f"{component.name}: input {key!r} expected a dataset of kind {wanted.kind!r}, found {name!r} of "
+                f"kind {entry.kind!r}."
+            )
         entries.append(entry)
     return entries
-
-
-def _exporter_for(host: PluginHost, target: Path, exporter: str | None) -> Component:
-    if exporter is not None:
-        return host.component(exporter, roles=("exporter",))
-    known = {suffix: component for component in host.components(role="exporter") for suffix in component.suffixes}
-    fitting = [suffix for suffix in known if target.name.endswith(suffix)]
-    if not fitting:
-        raise RegistryError(f"export to {target.name!r}: no exporter writes that ending. {closest(target.suffix, ['.zarr', *known], what='endings')}")
-    return known[max(fitting, key=len)]
-
-
-def _refuse_target(place: Place, target: Path) -> None:
-    root = place.folder("")
-    if root is not None and (target == root or root in target.parents or target in root.parents):
-        raise RegistryError(f"export to {str(target)!r}: expected a path outside the registry {str(root)!r}. Choose another path.")
-    if target.exists():
-        raise RegistryError(f"export to {str(target)!r}: something is there already and is never overwritten. Choose another path, or remove it.")

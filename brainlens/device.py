@@ -33,7 +33,9 @@ def resolve_device(name: str = "auto") -> str:
     if find_spec("torch") is None:
         if name == "auto":
             return "cpu"
-        raise DeviceError(f"device {name!r}: torch is not installed. Run: pip install 'brainlens[torch]', or use device='cpu'.")
+        raise DeviceError(
+            f"device {name!r}: torch is not installed. Run: pip install 'brainlens[torch]', or use device='cpu'."
+        )
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -41,7 +43,9 @@ def resolve_device(name: str = "auto") -> str:
         return "cuda:0" if count else "cpu"
     number = int(name.partition(":")[2] or 0)
     if number >= count:
-        raise DeviceError(f"device {name!r}: expected a CUDA device of that number, found {count} here. Use device='cpu' or 'auto'.")
+        raise DeviceError(
+            f"device {name!r}: expected a CUDA device of that number, found {count} here. Use device='cpu' or 'auto'."
+        )
     return f"cuda:{number}"
 
 

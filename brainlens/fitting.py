@@ -8,65 +8,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from brainlens import checkpoints
-from brainlens.averages import Standardize, average_trials, standardize, training_statistics
-from brainlens.compute import Job, Settings, Workplace, is_stored, default_name, guarded, make_job, make_params, store_result
-from brainlens.errors import DimensionError, ParameterError, PluginError, RegistryError, closest, listed
-from brainlens.labels import SPLITS, check_name
+from brainlens.averages import standardize, training_statistics
+from brainlens.compute import (
+    Job,
+    Settings,
+    Workplace,
+    default_name,
+    guarded,
+    is_stored,
+    make_job,
+    make_params,
+    store_result,
+)
+from brainlens.errors import DimensionError, ParameterError, PluginError, RegistryError, closest
+from brainlens.labels import check_name
 from brainlens.manifest import entry_of
 from brainlens.records import Component, Context, Input, Params
-from brainlens.rois import select_roi
 from brainlens.selection import folds, join_targets
 from brainlens.store import open_dataset, read_manifest
 from brainlens.trainable import Trainable
+from brainlens.trials import Preparation, label_prediction, prepare_trials, select_sites, select_trials, site_of
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preparation:
-    """How trials are made ready.
-
-    Parameters
-    ----------
-    roi
-        ROI expression; all sites when left out.
-    average
-        Coordinates (trial) over which repetitions are averaged, such as `("stimulus_id",)`; single trials when empty.
-    standardize
-        `"training"`: z-score each site with mean and standard deviation of the training trials; `"center"`: subtract
-        their mean; `"none"`.
-    split
-        Which trials to take by their coordinate `split`: `"train"`, `"val"`, `"test"`, or `"all"`. Left out, fitting
-        takes `train` and predicting takes `test` where there is a `split`, and all trials where there is none.
-    """
-
-    roi: str | None = None
-    average: tuple[str, ...] = ()
-    standardize: Standardize = "training"
-    split: str | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.average, str):
-            object.__setattr__(self, "average", tuple(name.strip() for name in self.average.split(",") if name.strip()))
-        else:
-            object.__setattr__(self, "average", tuple(self.average or ()))
-        if self.standardize not in get_args(Standardize):
-            raise ParameterError(f"standardize: unknown choice {self.standardize!r}. {closest(self.standardize, get_args(Standardize))}")
-        if self.split is not None and self.split not in (*SPLITS, "all"):
-            raise ParameterError(f"split: unknown choice {self.split!r}. {closest(self.split, (*SPLITS, 'all'))}")
-
-    def options(self) -> dict[str, Any]:
-        """Return the choices as they are recorded."""
-        return {"roi": self.roi, "average": list(self.average), "standardize": self.standardize, "split": self.split}
-
-
-def fit(work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings, preparation: Preparation) -> str:
+def fit(
+    work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings, preparation: Preparation
+) -> str:
     """Fit a decoder; return the name of the stored model."""
     component = work.host.component(component_name, roles=("decoder",))
     job = make_job(work, component, given, settings, options=preparation.options())
@@ -89,17 +62,34 @@ def fit(work: Workplace, component_name: str, given: Mapping[str, Any], settings
     return name
 
 
-def predict(work: Workplace, model: str, given: Mapping[str, Any], settings: Settings, *, average: tuple[str, ...] = (), split: str | None = None) -> str:
+def predict(
+    work: Workplace,
+    model: str,
+    given: Mapping[str, Any],
+    settings: Settings,
+    *,
+    average: tuple[str, ...] = (),
+    split: str | None = None,
+) -> str:
     """Predict with a stored model; return the name of the stored embedding."""
     fitted, component, params = _open_model(work, model)
     unknown = sorted(set(given) - {"response"})
     if unknown:
-        raise ParameterError(f"predict: unknown parameter {unknown[0]!r}. {closest(unknown[0], ['response', 'average', 'split'])} The model keeps the parameters it was fitted with.")
+        raise ParameterError(
+            f"predict: unknown parameter {unknown[0]!r}. {closest(unknown[0], ['response', 'average', 'split'])} "
+            "The model keeps the parameters it was fitted with."
+        )
     preparation = Preparation(average=average, split=split)
     entry = entry_of(model, read_manifest(work.place, model))
     options = {"model": model, "average": list(preparation.average), "split": preparation.split}
     job = make_job(work, _predicting(component), {"response": given.get("response")}, settings, options=options)
-    job = Job(component=component, params=params, inputs={**job.inputs, "model": [entry]}, context=job.context, options=options)
+    job = Job(
+        component=component,
+        params=params,
+        inputs={**job.inputs, "model": [entry]},
+        context=job.context,
+        options=options,
+    )
     recipe = job.recipe()
     name = settings.name or default_name("decoded", component, recipe)
     if is_stored(work.place, name, recipe, settings):
@@ -112,7 +102,11 @@ def predict(work: Workplace, model: str, given: Mapping[str, Any], settings: Set
     response = prepare_trials(select_sites(response, fitted), preparation)
     started = time.monotonic()
     decoder = _make_trainable(work, component, params, job.context)
-    decoder.load_state(checkpoints.unpack_weights(work.place.read(model, checkpoints.FILE), fitted.attrs["weights_sha256"], where=f"model {model!r}"))
+    decoder.load_state(
+        checkpoints.unpack_weights(
+            work.place.read(model, checkpoints.FILE), fitted.attrs["weights_sha256"], where=f"model {model!r}"
+        )
+    )
     ready = standardize(response, fitted["training_mean"], fitted["training_std"])
     with guarded(work.host, component, "predicting"):
         made = decoder.predict(ready)
@@ -122,7 +116,14 @@ def predict(work: Workplace, model: str, given: Mapping[str, Any], settings: Set
 
 
 def cross_predict(
-    work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings, preparation: Preparation, *, leave_out: str, n_folds: int | None = None
+    work: Workplace,
+    component_name: str,
+    given: Mapping[str, Any],
+    settings: Settings,
+    preparation: Preparation,
+    *,
+    leave_out: str,
+    n_folds: int | None = None,
 ) -> str:
     """Predict every trial by a decoder that was fitted without its fold; return the name of the stored embedding.
 
@@ -141,92 +142,31 @@ def cross_predict(
     response = prepare_trials(select_trials(stored, preparation, default="all"), preparation)
     started = time.monotonic()
     parts = []
-    for fold in job.context.progress(folds(response, leave_out, n_folds=n_folds, seed=settings.seed), label=f"{component.name} without {leave_out}"):
+    for fold in job.context.progress(
+        folds(response, leave_out, n_folds=n_folds, seed=settings.seed), label=f"{component.name} without {leave_out}"
+    ):
         decoder, mean, std = _fit_one(work, job, response.isel(trial=fold.train), target, preparation)
         left = response.isel(trial=fold.test)
         with guarded(work.host, component, "predicting"):
             made = decoder.predict(standardize(left, mean, std))
         frame = _model_frame(response, target, mean, std, np.empty(0))
         labelled = label_prediction(made, left, frame, component)
-        parts.append(labelled.assign_coords(fold=("trial", [fold.label] * len(fold.test)), in_training=("trial", np.zeros(len(fold.test), bool))))
-    decoded = xr.concat(parts, dim="trial", join="exact", combine_attrs="identical", data_vars="minimal", coords="minimal", compat="equals")
+        parts.append(
+            labelled.assign_coords(
+                fold=("trial", [fold.label] * len(fold.test)), in_training=("trial", np.zeros(len(fold.test), bool))
+            )
+        )
+    decoded = xr.concat(
+        parts,
+        dim="trial",
+        join="exact",
+        combine_attrs="identical",
+        data_vars="minimal",
+        coords="minimal",
+        compat="equals",
+    )
     store_result(work, name, decoded.sel(trial=response["trial"].values), job, recipe, started)
     return name
-
-
-def select_trials(response: xr.Dataset, preparation: Preparation, *, default: str) -> xr.Dataset:
-    """Keep the trials of one part of `split`; `default` says which part where the user did not.
-
-    Raises
-    ------
-    DimensionError
-        If no trial is in that part, or there is no `split` to choose by.
-    """
-    part = preparation.split or (default if "split" in response.coords else "all")
-    if part == "all":
-        return response
-    if "split" not in response.coords:
-        raise DimensionError(f"split {part!r}: the response has no coordinate 'split'. Make one with brainlens.split_trials, or use split='all'.")
-    inside = np.flatnonzero(np.asarray(response["split"].values, dtype=str) == part)
-    if not inside.size:
-        raise DimensionError(f"split {part!r}: no trial is in it. {closest(part, np.unique(response['split'].values.astype(str)), what='there are')}")
-    return response.isel(trial=inside)
-
-
-def prepare_trials(response: xr.Dataset, preparation: Preparation) -> xr.Dataset:
-    """Select the ROI and average repetitions, as asked."""
-    if preparation.roi is not None:
-        response = select_roi(response, preparation.roi)
-    return average_trials(response, by=preparation.average) if preparation.average else response
-
-
-def select_sites(response: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
-    """Take the sites that a model was fitted on, by label, in the model's order.
-
-    Raises
-    ------
-    DimensionError
-        If the response lacks any of them, or has another kind of site.
-    """
-    site = _site_of(fitted)
-    if site not in response.dims:
-        raise DimensionError(f"response: expected dim {site!r} as in the model, found {', '.join(map(str, response.sizes))}.")
-    wanted = fitted[site].values
-    positions = pd.Index(response[site].values).get_indexer(pd.Index(wanted))
-    if (positions < 0).any():
-        missing = wanted[positions < 0]
-        raise DimensionError(
-            f"response: expected the model's {len(wanted)} {site}s, found {len(missing)} of them missing: {listed(missing)}. "
-            "Predict for a response with the same sites, or fit the model on those that both have (roi=…)."
-        )
-    return response if np.array_equal(positions, np.arange(response.sizes[site])) else response.isel({site: positions})
-
-
-def label_prediction(made: Any, response: xr.Dataset, fitted: xr.Dataset, component: Component) -> xr.Dataset:
-    """Check what `predict` gave back, and add the labels and attributes that it left out.
-
-    Raises
-    ------
-    PluginError
-        If it is no dataset with `embedding`, or its trials or channels are not those that were asked for.
-    """
-    if not isinstance(made, xr.Dataset) or "embedding" not in made:
-        found = f"a dataset with {', '.join(map(repr, made.data_vars)) or 'no variable'}" if isinstance(made, xr.Dataset) else type(made).__name__
-        raise PluginError(f"component {component.name!r}: expected predict to return an xarray.Dataset with 'embedding', found {found}.")
-    if made.sizes.get("trial") != response.sizes["trial"]:
-        raise PluginError(f"component {component.name!r}: expected {response.sizes['trial']} predicted trials, found {made.sizes.get('trial')}.")
-    for dim in ("trial", "channel", "token"):
-        labels = response["trial"] if dim == "trial" else fitted.coords.get(dim)
-        if labels is None or dim not in made.dims:
-            continue
-        if len(labels) != made.sizes[dim]:
-            raise PluginError(f"component {component.name!r}: expected {len(labels)} along {dim!r}, found {made.sizes[dim]}.")
-        if dim in made.coords and not np.array_equal(made[dim].values, labels.values):
-            raise PluginError(f"component {component.name!r}: predict changed the labels of {dim!r}; expected them in the order given.")
-    coords = {name: coord for name, coord in response.coords.items() if coord.dims == ("trial",)}
-    coords |= {name: coord for name, coord in fitted.coords.items() if coord.dims and coord.dims[0] in ("channel", "token") and coord.dims[0] in made.dims}
-    attrs = {key: response.attrs[key] for key in ("subject",) if key in response.attrs}
-    return made.assign_coords(coords).assign_attrs({**attrs, **made.attrs, "schema": "embedding.v1", "model": fitted.attrs["model"]})
 
 
 def _fit_one(
@@ -237,7 +177,9 @@ def _fit_one(
     aligned = target.isel({dim: rows})
     if dim == "stimulus":
         aligned = aligned.drop_vars("stimulus").rename(stimulus="trial")
-    aligned = aligned.assign_coords({name: coord for name, coord in response.coords.items() if coord.dims == ("trial",)})
+    aligned = aligned.assign_coords(
+        {name: coord for name, coord in response.coords.items() if coord.dims == ("trial",)}
+    )
     mean, std = training_statistics(response, standardize=preparation.standardize)
     decoder = _make_trainable(work, job.component, job.params, job.context)
     with guarded(work.host, job.component, "fitting"):
@@ -248,15 +190,22 @@ def _fit_one(
 def _make_trainable(work: Workplace, component: Component, params: Any, context: Context) -> Trainable:
     made = work.host.resolve(component)
     if not (isinstance(made, type) and issubclass(made, Trainable)):
-        raise PluginError(f"component {component.name!r}: expected target {component.target!r} to be a subclass of brainlens.Trainable, found {made!r}.")
+        raise PluginError(
+            f"component {component.name!r}: expected target {component.target!r} to be a subclass of "
+            f"brainlens.Trainable, found {made!r}."
+        )
     with guarded(work.host, component, "starting"):
         return made(params, context)
 
 
-def _model_frame(response: xr.Dataset, target: xr.Dataset, mean: xr.DataArray, std: xr.DataArray, training: np.ndarray) -> xr.Dataset:
-    site = _site_of(response)
+def _model_frame(
+    response: xr.Dataset, target: xr.Dataset, mean: xr.DataArray, std: xr.DataArray, training: np.ndarray
+) -> xr.Dataset:
+    site = site_of(response)
     coords = {name: coord for name, coord in response.coords.items() if coord.dims == (site,)}
-    coords |= {name: coord for name, coord in target.coords.items() if coord.dims and coord.dims[0] in ("channel", "token")}
+    coords |= {
+        name: coord for name, coord in target.coords.items() if coord.dims and coord.dims[0] in ("channel", "token")
+    }
     for dim in ("channel", "token"):
         if dim in target.dims and dim not in coords:
             coords[dim] = xr.DataArray(np.arange(target.sizes[dim]), dims=dim)
@@ -271,19 +220,27 @@ def _model_frame(response: xr.Dataset, target: xr.Dataset, mean: xr.DataArray, s
 def _open_model(work: Workplace, model: str) -> tuple[xr.Dataset, Component, Any]:
     manifest = read_manifest(work.place, model)
     if entry_of(model, manifest).kind != "model":
-        raise RegistryError(f"predict: expected the name of a model, found {model!r} of kind {entry_of(model, manifest).kind!r}. 'brainlens query --kind model' lists them.")
+        raise RegistryError(
+            f"predict: expected the name of a model, found {model!r} of kind {entry_of(model, manifest).kind!r}. "
+            "'brainlens query --kind model' lists them."
+        )
     made = manifest["provenance"]
     component = work.host.component(made["component"], roles=("decoder",))
     if component.version != made["component_version"]:
         raise PluginError(
-            f"model {model!r} was fitted by {component.name} version {made['component_version']}, found version {component.version} installed. Fit it again, or install that version."
+            f"model {model!r} was fitted by {component.name} version {made['component_version']}, found version "
+            f"{component.version} installed. Fit it again, or install that version."
         )
     return open_dataset(work.place, model), component, make_params(component, made["params"])
 
 
 def _predicting(component: Component) -> Component:
     """Return the component as `predict` needs it: with the response as only input and no parameters."""
-    return replace(component, params=Params, inputs={"response": component.inputs["response"], "target": Input("embedding", optional=True)})
+    return replace(
+        component,
+        params=Params,
+        inputs={"response": component.inputs["response"], "target": Input("embedding", optional=True)},
+    )
 
 
 def _training_digest(work: Workplace, model: str) -> str:
@@ -293,7 +250,11 @@ def _training_digest(work: Workplace, model: str) -> str:
 
 def _mark_training(response: xr.Dataset, fitted: xr.Dataset, *, same: bool) -> xr.Dataset:
     """Say of each trial whether the model was fitted on it, so that no score on training trials goes unnoticed."""
-    seen = np.isin(response["trial"].values, fitted["training_trial"].values) if same else np.zeros(response.sizes["trial"], bool)
+    seen = (
+        np.isin(response["trial"].values, fitted["training_trial"].values)
+        if same
+        else np.zeros(response.sizes["trial"], bool)
+    )
     return response.assign_coords(in_training=("trial", seen))
 
 
@@ -301,11 +262,7 @@ def _refuse_other_subject(response: xr.Dataset, fitted: xr.Dataset, model: str) 
     for key, what in (("subject", "subject"), ("mask_sha256", "mask")):
         expected, found = fitted.attrs.get(key), response.attrs.get(key)
         if expected is not None and found is not None and expected != found:
-            raise DimensionError(f"model {model!r}: expected a response of {what} {expected!r}, found {found!r}. Sites of the same label are not the same place there.")
-
-
-def _site_of(dataset: xr.Dataset) -> str:
-    for dim in ("voxel", "vertex"):
-        if dim in dataset.dims:
-            return dim
-    raise DimensionError(f"response: expected dim 'voxel' or 'vertex', found {', '.join(map(str, dataset.sizes))}.")
+            raise DimensionError(
+                f"model {model!r}: expected a response of {what} {expected!r}, found {found!r}. Sites of the same "
+                "label are not the same place there."
+            )

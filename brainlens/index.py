@@ -20,7 +20,19 @@ from brainlens.records import Entry
 
 PRIVATE = ".brainlens"
 VERSION = 1
-_COLUMNS = ("name", "kind", "schema", "subject", "component", "plugin", "created", "digest", "size_bytes", "dims", "recipe")
+_COLUMNS = (
+    "name",
+    "kind",
+    "schema",
+    "subject",
+    "component",
+    "plugin",
+    "created",
+    "digest",
+    "size_bytes",
+    "dims",
+    "recipe",
+)
 
 
 class Index:
@@ -45,7 +57,9 @@ class Index:
     def rows(self) -> list[tuple[Any, ...]]:
         """Return name, kind, subject, size and creation time of everything: the light path of `brainlens list`."""
         with closing(self._refreshed()) as database:
-            return database.execute("SELECT name, kind, subject, size_bytes, created FROM dataset ORDER BY name").fetchall()
+            return database.execute(
+                "SELECT name, kind, subject, size_bytes, created FROM dataset ORDER BY name"
+            ).fetchall()
 
     def rebuild(self) -> int:
         """Forget everything and read all manifests again; return how many there are."""

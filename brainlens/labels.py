@@ -115,5 +115,7 @@ def check_name(name: object) -> str:
         raise RegistryError(f"dataset name {name!r}: {part!r} cannot be a part of a name.{why} {rule}")
     reserved = {"zarr.json", "manifest.json", "c"} & set(name.split("/"))
     if reserved:
-        raise RegistryError(f"dataset name {name!r}: {min(reserved)!r} is a name that Zarr or the registry uses. {rule}")
+        raise RegistryError(
+            f"dataset name {name!r}: {min(reserved)!r} is a name that Zarr or the registry uses. {rule}"
+        )
     return name

@@ -70,6 +70,11 @@ class LocalPlace:
         """Return the names of all datasets, sorted."""
         return [entry.name for entry in self.entries()]
 
+    def broken(self) -> dict[str, str]:
+        """Return the names whose manifests cannot be read, and why."""
+        self.entries()
+        return dict(self.index.broken)
+
     @contextlib.contextmanager
     def stage(self) -> Iterator[Path]:
         """Give an empty folder on the registry's own file system; it is gone afterwards, published or not.
@@ -118,11 +123,17 @@ class LocalPlace:
             if (self.root / above / manifest.FILE).exists():
                 if above == name:
                     raise RegistryError(
-                        f"dataset {name!r} exists in {str(self.root)!r}; stored datasets never change. Choose another name, or remove it first."
+                        f"dataset {name!r} exists in {str(self.root)!r}; stored datasets never change. Choose "
+                        "another name, or remove it first."
                     )
-                raise RegistryError(f"dataset name {name!r}: {above!r} is a dataset, so nothing can lie below it. Choose another name.")
+                raise RegistryError(
+                    f"dataset name {name!r}: {above!r} is a dataset, so nothing can lie below it. Choose another name."
+                )
         if (self.root / name).exists():
-            raise RegistryError(f"dataset name {name!r}: that is a folder in {str(self.root)!r} already. Choose a name below it, such as '{name}/response'.")
+            raise RegistryError(
+                f"dataset name {name!r}: that is a folder in {str(self.root)!r} already. Choose a name below it, "
+                f"such as '{name}/response'."
+            )
 
     def remove(self, name: str) -> None:
         """Take a dataset away: it vanishes at once, its files are deleted afterwards."""
@@ -136,7 +147,10 @@ class LocalPlace:
 
     def _make_root(self) -> None:
         if not self.root.parent.is_dir():
-            raise RegistryError(f"registry {str(self.root)!r}: expected its parent folder to exist, found none. Make it, or correct the path.")
+            raise RegistryError(
+                f"registry {str(self.root)!r}: expected its parent folder to exist, found none. Make it, or "
+                "correct the path."
+            )
         _make_group(self.root)
         (self.root / PRIVATE).mkdir(exist_ok=True)
 
@@ -157,13 +171,19 @@ def open_local(path: Path, *, must_exist: bool) -> LocalPlace:
     """
     root = Path(os.path.abspath(path.expanduser()))
     if root.exists() and not root.is_dir():
-        raise RegistryError(f"registry {str(path)!r}: expected a folder, found a file. Give the folder that holds the datasets.")
+        raise RegistryError(
+            f"registry {str(path)!r}: expected a folder, found a file. Give the folder that holds the datasets."
+        )
     if not root.exists():
         if must_exist:
-            raise RegistryError(f"registry {str(path)!r}: expected a folder, found nothing. Correct the path, or make it by storing something.")
+            raise RegistryError(
+                f"registry {str(path)!r}: expected a folder, found nothing. Correct the path, or make it by "
+                "storing something."
+            )
     elif not (root / PRIVATE).is_dir() and any(root.iterdir()):
         raise RegistryError(
-            f"registry {str(path)!r}: expected an empty folder or a registry, found a folder of other things. Choose another folder."
+            f"registry {str(path)!r}: expected an empty folder or a registry, found a folder of other things. "
+            "Choose another folder."
         )
     return LocalPlace(root)
 
@@ -213,11 +233,13 @@ def _explained(root: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             free = shutil.disk_usage(root if root.exists() else root.parent).free
             raise RegistryError(
-                f"registry {str(root)!r}: the disk is full ({free / 1e6:.1f} MB free). Nothing was stored. Make room, or put the registry elsewhere."
+                f"registry {str(root)!r}: the disk is full ({free / 1e6:.1f} MB free). Nothing was stored. Make "
+                "room, or put the registry elsewhere."
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise RegistryError(
-                f"registry {str(root)!r}: expected a folder that can be written, found a read-only one ({error.strerror}). Nothing was stored. "
+                f"registry {str(root)!r}: expected a folder that can be written, found a read-only one "
+                f"({error.strerror}). Nothing was stored. "
                 "Ask for write access, or copy what you need into a registry of your own with 'brainlens export'."
             ) from error
         raise

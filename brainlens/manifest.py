@@ -68,7 +68,8 @@ def unseal(content: bytes, *, where: str) -> dict[str, Any]:
         raise RegistryError(f"{where}: expected manifest digest {claimed}, found {genuine}: it was altered. {remedy}")
     if sealed.get("format") != FORMAT:
         raise RegistryError(
-            f"{where}: expected manifest format {FORMAT}, found {sealed.get('format')!r}. Open it with the version of brainlens that wrote it, or newer."
+            f"{where}: expected manifest format {FORMAT}, found {sealed.get('format')!r}. Open it with the version "
+            "of brainlens that wrote it, or newer."
         )
     body: dict[str, Any] = sealed
     return body

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.resources
 import inspect
 import os
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -23,6 +26,9 @@ from brainlens.records import Component, Result, Schema
 
 GROUP = "brainlens"
 DISABLE = "BRAINLENS_DISABLE_PLUGINS"
+
+_HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("brainlens_"))
+_SCHEMA_NAME = re.compile(r"[a-z][a-z0-9_]*\.v[1-9][0-9]*")
 
 
 @dataclass
@@ -80,7 +86,9 @@ class PluginHost:
             If there is none of this name, or it is broken, claimed twice or disabled.
         """
         if name not in self._plugins:
-            raise PluginError(f"no plugin {name!r}. {closest(name, self._plugins, what='installed')} See 'brainlens plugins list'.")
+            raise PluginError(
+                f"no plugin {name!r}. {closest(name, self._plugins, what='installed')} See 'brainlens plugins list'."
+            )
         plugin = self._plugins[name]
         self._load(plugin)
         if plugin.state != "loaded":
@@ -105,27 +113,38 @@ class PluginHost:
         for component in plugin.components:
             if component.name == name:
                 raise PluginError(
-                    f"component {name!r} is of role {component.role}, expected {_role_words(roles)}. Use 'brainlens {_VERBS[component.role]} {name}'."
+                    f"component {name!r} is of role {component.role}, expected {_role_words(roles)}. Use "
+                    f"'brainlens {_VERBS[component.role]} {name}'."
                 )
         raise PluginError(f"no {_role_words(roles)} {name!r}. {self._suggest(name, roles)}")
 
     def components(self, *, role: str | None = None) -> list[Component]:
         """Return the components of all plugins that load, by name."""
         found = [component for plugin in self.plugins(load=True) for component in plugin.components]
-        return sorted((component for component in found if role in (None, component.role)), key=lambda component: component.name)
+        return sorted(
+            (component for component in found if role in (None, component.role)), key=lambda component: component.name
+        )
 
     def schemas(self) -> dict[str, Schema]:
         """Return the schemas of all plugins that load, by name."""
         return {schema.name: schema for plugin in self.plugins(load=True) for schema in plugin.schemas}
 
     def announce(self, result: Result) -> list[str]:
-        """Tell every loaded plugin of a stored result; return what went wrong, which changes nothing."""
+        """Tell every plugin of a stored result; return what went wrong, which changes nothing.
+
+        All plugins are loaded for it, since one that only listens has no component to be loaded by.
+        """
+        self.plugins(load=True)
         failures = []
         for implementation in self._manager.hook.brainlens_computed.get_hookimpls():
             try:
                 implementation.function(*([result] if implementation.argnames else []))
-            except Exception as error:  # noqa: BLE001 - whatever a listener raises, the result is stored and stays so
-                failures.append(f"plugin {implementation.plugin_name!r} failed in brainlens_computed: {_brief(error)}")
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - the result is stored and stays so
+                plugin = self._plugins[implementation.plugin_name]
+                failures.append(
+                    f"plugin {plugin.name!r} ({plugin.origin}) failed in brainlens_computed: {_brief(error)}. "
+                    "The result is stored all the same."
+                )
         return failures
 
     def resolve(self, component: Component) -> Any:
@@ -141,10 +160,10 @@ class PluginHost:
         origin = plugin.origin if plugin else "unknown distribution"
         try:
             return getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
-                f"component {component.name!r} ({origin}): target {component.target!r} cannot be imported: {_brief(error)}. "
-                "Install what it needs, or see 'brainlens doctor'."
+                f"component {component.name!r} ({origin}): target {component.target!r} cannot be imported: "
+                f"{_brief(error)}. Install what it needs, or see 'brainlens doctor'."
             ) from error
 
     def _load(self, plugin: Plugin) -> None:
@@ -152,31 +171,29 @@ class PluginHost:
             return
         try:
             module = plugin.entry_point.load()
-            _refuse_unmarked(module)
+            _check_hooks(module)
             self._manager.register(module, name=plugin.name)
-            self._refuse_misspelt(module)
             plugin.components = tuple(self._call(module, "brainlens_components"))
             plugin.schemas = tuple(self._call(module, "brainlens_schemas"))
             self._check(plugin)
             plugin.state = "loaded"
-        except Exception as error:  # noqa: BLE001 - anything a third party's code raises must stay with that plugin
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - what a third party raises must stay with that plugin
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
             plugin.state, plugin.components, plugin.schemas = "broken", (), ()
-            plugin.error = f"plugin {plugin.name!r} ({plugin.origin}) failed to load: {_brief(error)}. Mend or reinstall it, or see 'brainlens doctor'."
+            plugin.error = (
+                f"plugin {plugin.name!r} ({plugin.origin}) failed to load: {_brief(error)}{_place(error)}. "
+                "Mend or reinstall it, or see 'brainlens doctor'."
+            )
             plugin.details = "".join(traceback.format_exception(error)[-4:]).strip()
 
     def _call(self, module: Any, hook: str) -> Iterator[Any]:
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             if implementation.plugin is module:
-                yield from implementation.function() or ()
-
-    def _refuse_misspelt(self, module: Any) -> None:
-        known = [name for name in vars(hookspecs) if name.startswith("brainlens_")]
-        for name in vars(module):
-            marked = getattr(getattr(module, name), f"{hookspecs.PROJECT}_impl", None)
-            if marked and name not in known:
-                raise PluginError(f"hook {name!r} does not exist. {closest(name, known)}")
+                records = implementation.function()
+                if not isinstance(records, Iterable):
+                    raise PluginError(f"{hook}: expected a list of records, found {records!r}")
+                yield from records
 
     def _check(self, plugin: Plugin) -> None:
         names = [component.name if isinstance(component, Component) else component for component in plugin.components]
@@ -184,15 +201,23 @@ class PluginHost:
             if not isinstance(component, Component):
                 raise PluginError(f"brainlens_components: expected Component records, found {component!r}")
             if component.plugin != plugin.name:
-                raise PluginError(f"component {component.name!r}: expected the name {plugin.name!r} or one that begins with '{plugin.name}.'")
+                own = f"{plugin.name!r} or one that begins with '{plugin.name}.'"
+                raise PluginError(f"component {component.name!r}: expected the name {own}")
             if names.count(component.name) > 1:
                 raise PluginError(f"component {component.name!r} is declared {names.count(component.name)} times")
         for schema in plugin.schemas:
             if not isinstance(schema, Schema):
                 raise PluginError(f"brainlens_schemas: expected Schema records, found {schema!r}")
-            for other in self._plugins.values():
-                if schema.name in {known.name for known in other.schemas if other is not plugin}:
-                    raise PluginError(f"schema {schema.name!r} is claimed by {plugin.origin} and {other.origin}. Uninstall one")
+            if not _SCHEMA_NAME.fullmatch(schema.name):
+                raise PluginError(f"schema {schema.name!r}: expected a kind and a version, such as 'mesh.v1'")
+            for owner in self._owners_of(schema, besides=plugin):
+                claim = f"schema {schema.name!r} is claimed by {plugin.origin} and {owner}"
+                raise PluginError(f"{claim}. Choose another kind, or uninstall one")
+
+    def _owners_of(self, schema: Schema, *, besides: Plugin) -> list[str]:
+        others = [plugin for plugin in self._plugins.values() if plugin is not besides]
+        owners = [plugin.origin for plugin in others if schema.name in {known.name for known in plugin.schemas}]
+        return ["brainlens", *owners] if schema.name in _builtin_names() else owners
 
     def _suggest(self, name: str, roles: tuple[str, ...]) -> str:
         known = [component.name for component in self.components() if not roles or component.role in roles]
@@ -216,10 +241,12 @@ def _list_plugins(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iter
     disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()}
     claims: dict[str, list[Plugin]] = {}
     for point in entry_points:
-        distribution = getattr(point, "dist", None)
-        origin = distribution.metadata["Name"] if distribution else "unknown distribution"
-        plugin = Plugin(point.name, origin, distribution.version if distribution else "", point.value, entry_point=point)
-        same = [known for known in claims.get(point.name, []) if (known.origin, known.module) == (plugin.origin, plugin.module)]
+        plugin = Plugin(point.name, *_distribution_of(point), point.value, entry_point=point)
+        same = [
+            known
+            for known in claims.get(point.name, [])
+            if (known.origin, known.module) == (plugin.origin, plugin.module)
+        ]
         if not same:
             claims.setdefault(point.name, []).append(plugin)
     for name, claimants in claims.items():
@@ -229,20 +256,58 @@ def _list_plugins(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iter
             plugin.state, plugin.error = "conflict", f"plugin name {name!r} is claimed by {both}. Uninstall one."
             plugin.distribution, plugin.version = both, ""
         if name in disabled:
-            plugin.state, plugin.error = "disabled", f"plugin {name!r} is disabled by {DISABLE}. Take it out of that variable to use it."
+            plugin.state, plugin.error = (
+                "disabled",
+                f"plugin {name!r} is disabled by {DISABLE}. Take it out of that variable to use it.",
+            )
         yield name, plugin
 
 
-def _refuse_unmarked(module: Any) -> None:
-    """Refuse functions that look like hooks but do not carry the marker, which pluggy would ignore in silence."""
+def _distribution_of(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    """Return name and version of an entry point's distribution; a damaged one must not hide all others."""
+    try:
+        facts: dict[str, Any] = point.dist.metadata.json if point.dist else {}
+    except Exception:  # noqa: BLE001 - what damaged metadata raises differs between versions of Python
+        facts = {}
+    return str(facts.get("name", "unknown distribution")), str(facts.get("version", ""))
+
+
+def _builtin_names() -> set[str]:
+    """Return the names of brainlens's own schemas, without reading them."""
+    return {item.name.removesuffix(".json") for item in importlib.resources.files("brainlens_schemas").iterdir()}
+
+
+def _check_hooks(module: Any) -> None:
+    """Refuse what pluggy would ignore in silence: hooks without the marker, misspelt ones, and none at all."""
+    marked = []
     for name, value in vars(module).items():
-        if name.startswith("brainlens_") and inspect.isfunction(value) and not hasattr(value, f"{hookspecs.PROJECT}_impl"):
-            raise PluginError(f"function {name!r} looks like a hook but is not marked. Put @brainlens.hookimpl before it")
+        options = getattr(value, f"{hookspecs.PROJECT}_impl", None)
+        if isinstance(options, dict):
+            marked.append(options.get("specname") or name)
+        elif name.startswith("brainlens_") and inspect.isfunction(value):
+            raise PluginError(
+                f"function {name!r} looks like a hook but is not marked. Put @brainlens.hookimpl before it"
+            )
+    for name in marked:
+        if name not in _HOOKS:
+            raise PluginError(f"hook {name!r} does not exist. {closest(name, _HOOKS)}")
+    if not marked:
+        raise PluginError(
+            "expected at least one hook, found none. Write brainlens_components under @brainlens.hookimpl"
+        )
 
 
 def _brief(error: BaseException) -> str:
     text = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else ""
     return text if isinstance(error, BrainlensError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _place(error: BaseException) -> str:
+    """Say where a plugin's own code raised; errors of brainlens say it in words."""
+    if isinstance(error, BrainlensError | SyntaxError):
+        return ""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f" ({'/'.join(Path(last.filename).parts[-2:])}, line {last.lineno})"
 
 
 def _role_words(roles: tuple[str, ...]) -> str:

@@ -68,9 +68,13 @@ def make_stamp(
         "plugin": component.plugin,
         "plugin_distribution": origin[0],
         "plugin_version": origin[1],
-        "inputs": {key: [{"name": entry.name, "digest": entry.digest} for entry in entries] for key, entries in inputs.items()},
+        "inputs": {
+            key: [{"name": entry.name, "digest": entry.digest} for entry in entries] for key, entries in inputs.items()
+        },
         "sources": list(sources),
-        "checkpoints": [{"id": item.id, "sha256": item.sha256, "licence": item.licence} for item in component.checkpoints],
+        "checkpoints": [
+            {"id": item.id, "sha256": item.sha256, "licence": item.licence} for item in component.checkpoints
+        ],
         "citations": list(component.citations),
         "libraries": library_versions(),
         "wall_s": round(wall_s, 3),
@@ -79,7 +83,15 @@ def make_stamp(
 
 def stamp_put() -> dict[str, Any]:
     """Return the provenance of a dataset that the user made and stored."""
-    return {"component": "put", "plugin": "brainlens", "created": now(), "brainlens_version": __version__, "libraries": library_versions(), "inputs": {}, "sources": []}
+    return {
+        "component": "put",
+        "plugin": "brainlens",
+        "created": now(),
+        "brainlens_version": __version__,
+        "libraries": library_versions(),
+        "inputs": {},
+        "sources": [],
+    }
 
 
 def digest_source(path: Path) -> dict[str, Any]:

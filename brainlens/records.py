@@ -5,6 +5,7 @@ No record does work; resolving, validating and computing are in other modules.
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -106,7 +107,7 @@ class Component:
     version: str
     target: str
     params: type[Params] = Params
-    inputs: Mapping[str, str | Input] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)
     output: tuple[str, ...] = ()
     uses_device: bool = False
     suffixes: tuple[str, ...] = ()
@@ -119,11 +120,15 @@ class Component:
             if not isinstance(value, str) or not value:
                 raise PluginError(f"component {self.name!r}: {attribute} expected text, found {value!r}.")
         if self.role not in ROLES:
-            raise PluginError(f"component {self.name!r}: role {self.role!r} does not exist. {closest(self.role, ROLES)}")
+            raise PluginError(
+                f"component {self.name!r}: role {self.role!r} does not exist. {closest(self.role, ROLES)}"
+            )
         if self.target.count(":") != 1:
             raise PluginError(f"component {self.name!r}: target expected 'module:attribute', found {self.target!r}.")
         if not (isinstance(self.params, type) and issubclass(self.params, Params)):
-            raise PluginError(f"component {self.name!r}: params expected a subclass of brainlens.Params, found {self.params!r}.")
+            raise PluginError(
+                f"component {self.name!r}: params expected a subclass of brainlens.Params, found {self.params!r}."
+            )
         inputs = {**_ROLE_INPUTS.get(self.role, {}), **self.inputs}
         frozen = {key: kind if isinstance(kind, Input) else Input(kind) for key, kind in inputs.items()}
         object.__setattr__(self, "inputs", MappingProxyType(frozen))
@@ -190,8 +195,9 @@ class Context:
             folder = found.parent
             while not folder.is_dir() and folder != folder.parent:
                 folder = folder.parent
-            beside = closest(found.name, (item.name for item in folder.iterdir()), what=f"in {str(folder)!r}")
-            raise RegistryError(f"file {str(path)!r}: expected a file or folder, found nothing there. {beside}")
+            near = difflib.get_close_matches(found.name, [item.name for item in folder.iterdir()], n=1)
+            hint = f"Closest in {str(folder)!r}: {near[0]!r}." if near else f"Nothing in {str(folder)!r} is named alike."
+            raise RegistryError(f"file {str(path)!r}: expected a file or folder, found nothing there. {hint}")
         if found not in self.sources:
             self.sources.append(found)
         return found

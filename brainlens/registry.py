@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,19 +11,30 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from brainlens import compute, fitting, provenance
+from brainlens import compute, exporting, fitting, provenance
 from brainlens.batches import Batches
 from brainlens.compute import Settings, Workplace
 from brainlens.errors import RegistryError, SchemaError, closest
 from brainlens.fitting import Preparation
 from brainlens.labels import check_name
+from brainlens.lineage import trace_lineage
 from brainlens.plugins import PluginHost
 from brainlens.records import Entry
 from brainlens.rois import list_rois
-from brainlens.store import map_array, open_dataset, open_place, put_dataset, query_entries, read_manifest, verify_dataset
+from brainlens.store import (
+    map_array,
+    open_dataset,
+    open_place,
+    put_dataset,
+    query_entries,
+    read_manifest,
+    verify_dataset,
+)
 
 
-def open(path_or_url: str | Path, *, mode: Literal["a", "r"] = "a", host: PluginHost | None = None, quiet: bool = False) -> Registry:  # noqa: A001
+def open(
+    path_or_url: str | Path, *, mode: Literal["a", "r"] = "a", host: PluginHost | None = None, quiet: bool = False
+) -> Registry:  # noqa: A001
     """Open the registry in a folder or below a URL.
 
     Parameters
@@ -85,11 +97,18 @@ class Registry(Mapping[str, xr.Dataset]):
         """Folder or URL."""
         return str(self._work.place)
 
-    def list(self, prefix: str = "") -> list[str]:
+    def list(self, prefix: str = "") -> builtins.list[str]:
         """Return the names of all datasets and models, sorted; those that begin with `prefix` only."""
         return [name for name in self._work.place.names() if name.startswith(prefix)]
 
-    def query(self, *, kind: str | None = None, subject: str | None = None, plugin: str | None = None, component: str | None = None) -> list[Entry]:
+    def query(
+        self,
+        *,
+        kind: str | None = None,
+        subject: str | None = None,
+        plugin: str | None = None,
+        component: str | None = None,
+    ) -> builtins.list[Entry]:
         """Return the entries that fit all conditions, by name.
 
         Parameters
@@ -101,7 +120,9 @@ class Registry(Mapping[str, xr.Dataset]):
         plugin, component
             What made it; `"put"` is the component of what the user stored.
         """
-        return query_entries(self._work.place, {"kind": kind, "subject": subject, "plugin": plugin, "component": component})
+        return query_entries(
+            self._work.place, {"kind": kind, "subject": subject, "plugin": plugin, "component": component}
+        )
 
     def put(self, name: str, dataset: xr.Dataset, *, schema: str | None = None) -> str:
         """Store a dataset under a new name, whole or not at all; return the name.
@@ -124,10 +145,15 @@ class Registry(Mapping[str, xr.Dataset]):
         """
         check_name(name)
         if not isinstance(dataset, xr.Dataset):
-            raise SchemaError(f"put {name!r}: expected an xarray.Dataset, found {type(dataset).__name__}. Use .to_dataset(name=…) for a DataArray.")
+            raise SchemaError(
+                f"put {name!r}: expected an xarray.Dataset, found {type(dataset).__name__}. Use "
+                ".to_dataset(name=…) for a DataArray."
+            )
         wanted = schema or dataset.attrs.get("schema")
         if not isinstance(wanted, str):
-            raise SchemaError(f"put {name!r}: expected a schema, found none. Say which, as in put(name, dataset, schema='response').")
+            raise SchemaError(
+                f"put {name!r}: expected a schema, found none. Say which, as in put(name, dataset, schema='response')."
+            )
         put_dataset(self._work.place, name, dataset, self._work.schema(wanted), provenance=provenance.stamp_put())
         return name
 
@@ -139,7 +165,10 @@ class Registry(Mapping[str, xr.Dataset]):
         RegistryError
             If there is none of that name.
         """
-        if self._work.place.read(check_name(name), "manifest.json") is None and self._work.place.read(name, "claim.json") is None:
+        if (
+            self._work.place.read(check_name(name), "manifest.json") is None
+            and self._work.place.read(name, "claim.json") is None
+        ):
             raise RegistryError(f"no dataset {name!r} in {self.path!r}. {closest(name, self.list(), what='stored')}")
         self._work.place.remove(name)
 
@@ -156,9 +185,9 @@ class Registry(Mapping[str, xr.Dataset]):
             `name`, `component`, `params`, `sources` (files with their SHA-256) and `inputs` (list of such trees; an
             input that was removed or replaced since has `missing` or `replaced` set).
         """
-        return _lineage(self._work, name, None)
+        return trace_lineage(self._work.place, name)
 
-    def verify(self, name: str | None = None) -> list[str]:
+    def verify(self, name: str | None = None) -> builtins.list[str]:
         """Read every byte of one dataset, or of all, and compare with the manifests; return the names checked.
 
         Raises
@@ -167,7 +196,7 @@ class Registry(Mapping[str, xr.Dataset]):
             Listing everything that is damaged.
         """
         names = [name] if name is not None else self.list()
-        damaged = list(_broken(self._work)) if name is None else []
+        damaged = builtins.list(self._work.place.broken().values()) if name is None else []
         for item in names:
             try:
                 verify_dataset(self._work.place, item)
@@ -181,7 +210,9 @@ class Registry(Mapping[str, xr.Dataset]):
         """Return the ROIs of a dataset and how many sites each has."""
         return list_rois(self[name])
 
-    def batches(self, name: str, variable: str, *, batch_size: int = 128, rows: np.ndarray | None = None, seed: int = 0) -> Batches:
+    def batches(
+        self, name: str, variable: str, *, batch_size: int = 128, rows: np.ndarray | None = None, seed: int = 0
+    ) -> Batches:
         """Return shuffled batches of a variable's rows, mapped from the files where they are raw and local.
 
         Parameters
@@ -198,10 +229,16 @@ class Registry(Mapping[str, xr.Dataset]):
         read_manifest(self._work.place, name)
         folder = self._work.place.folder(name)
         mapped = map_array(folder, variable) if folder is not None else None
-        array = mapped if mapped is not None else zarr.open_array(self._work.place.zarr_store(), path=f"{name}/{variable}", mode="r")
+        array = (
+            mapped
+            if mapped is not None
+            else zarr.open_array(self._work.place.zarr_store(), path=f"{name}/{variable}", mode="r")
+        )
         return Batches(array, batch_size=batch_size, rows=rows, seed=seed)
 
-    def ingest(self, component: str, name: str, *, seed: int = 0, recompute: bool = False, **options: Any) -> list[str]:
+    def ingest(
+        self, component: str, name: str, *, seed: int = 0, recompute: bool = False, **options: Any
+    ) -> builtins.list[str]:
         """Bring files in with an importer; return the names of what was stored.
 
         Parameters
@@ -264,7 +301,9 @@ class Registry(Mapping[str, xr.Dataset]):
         """
         preparation = Preparation(roi=roi, average=_names(average), standardize=standardize, split=split)
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
-        return fitting.fit(self._work, component, {"response": response, "target": target, **options}, settings, preparation)
+        return fitting.fit(
+            self._work, component, {"response": response, "target": target, **options}, settings, preparation
+        )
 
     def predict(
         self,
@@ -296,7 +335,9 @@ class Registry(Mapping[str, xr.Dataset]):
             As in `compute`.
         """
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
-        return fitting.predict(self._work, model, {"response": response}, settings, average=_names(average), split=split)
+        return fitting.predict(
+            self._work, model, {"response": response}, settings, average=_names(average), split=split
+        )
 
     def cross_predict(
         self,
@@ -334,7 +375,9 @@ class Registry(Mapping[str, xr.Dataset]):
         preparation = Preparation(roi=roi, average=_names(average), standardize=standardize, split=split)
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
         given = {"response": response, "target": target, **options}
-        return fitting.cross_predict(self._work, component, given, settings, preparation, leave_out=leave_out, n_folds=n_folds)
+        return fitting.cross_predict(
+            self._work, component, given, settings, preparation, leave_out=leave_out, n_folds=n_folds
+        )
 
     def compute(
         self,
@@ -388,27 +431,12 @@ class Registry(Mapping[str, xr.Dataset]):
         **options
             The exporter's parameters.
         """
-        return compute.export(self._work, name, Path(target), options, Settings(), exporter=exporter)
+        return exporting.export(self._work, name, Path(target), options, Settings(), exporter=exporter)
 
 
 def _names(average: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(name.strip() for name in average.split(",") if name.strip()) if isinstance(average, str) else tuple(average)
-
-
-def _broken(work: Workplace) -> Iterator[str]:
-    index = getattr(work.place, "index", None)
-    if index is not None:
-        yield from index.broken.values()
-
-
-def _lineage(work: Workplace, name: str, digest: str | None) -> dict[str, Any]:
-    try:
-        body = read_manifest(work.place, name)
-    except RegistryError:
-        return {"name": name, "digest": digest, "missing": True, "inputs": []}
-    made = body["provenance"]
-    above = [item for items in made.get("inputs", {}).values() for item in items]
-    tree = {"name": name, "digest": body["digest"], "component": made.get("component", ""), "params": made.get("params", {}), "sources": made.get("sources", [])}
-    if digest is not None and digest != body["digest"]:
-        tree["replaced"] = True
-    return {**tree, "inputs": [_lineage(work, item["name"], item["digest"]) for item in above]}
+    return (
+        tuple(name.strip() for name in average.split(",") if name.strip())
+        if isinstance(average, str)
+        else tuple(average)
+    )

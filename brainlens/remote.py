@@ -88,7 +88,9 @@ class RemotePlace:
             if name not in self._known:
                 content = self.read(name, manifest.FILE)
                 with contextlib.suppress(BrainlensError):
-                    self._known[name] = manifest.entry_of(name, manifest.unseal(content or b"", where=f"dataset {name!r}"))
+                    self._known[name] = manifest.entry_of(
+                        name, manifest.unseal(content or b"", where=f"dataset {name!r}")
+                    )
         columns = [part.split(" = ")[0] for part in where.split(" AND ")] if values else []
         wanted = dict(zip(columns, values, strict=True))
         chosen = [self._known[name] for name in found if name in self._known]
@@ -97,6 +99,16 @@ class RemotePlace:
     def names(self) -> list[str]:
         """Return the names of all datasets, sorted."""
         return [entry.name for entry in self.entries()]
+
+    def broken(self) -> dict[str, str]:
+        """Return the names whose manifests cannot be read, and why."""
+        broken = {}
+        for name in self._walk(""):
+            try:
+                manifest.unseal(self.read(name, manifest.FILE) or b"", where=f"dataset {name!r}")
+            except BrainlensError as error:
+                broken[name] = str(error)
+        return broken
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[Path]:
@@ -113,7 +125,8 @@ class RemotePlace:
         except obstore.exceptions.AlreadyExistsError as error:
             holder = (self.read(name, _CLAIM) or b"?").decode()
             raise RegistryError(
-                f"dataset {name!r} in {self.url}: another writer has claimed it ({holder}). Wait for it, or run 'brainlens remove {name}' if it died."
+                f"dataset {name!r} in {self.url}: another writer has claimed it ({holder}). Wait for it, or run "
+                f"'brainlens remove {name}' if it died."
             ) from error
         last = {"zarr.json": 1, manifest.FILE: 2}
         files = sorted(manifest.walk_files(staged), key=lambda item: (last.get(item[0], 0), item[0]))
@@ -141,7 +154,9 @@ class RemotePlace:
         """Take a dataset away: its manifest first, then everything else."""
         with contextlib.suppress(FileNotFoundError):
             obstore.delete(self.store, f"{name}/{manifest.FILE}")
-        obstore.delete(self.store, [item["path"] for page in obstore.list(self.store, prefix=f"{name}/") for item in page])
+        obstore.delete(
+            self.store, [item["path"] for page in obstore.list(self.store, prefix=f"{name}/") for item in page]
+        )
         self._known.pop(name, None)
 
     def _walk(self, prefix: str) -> Iterator[str]:

@@ -66,11 +66,15 @@ def structure_problems(dataset: xr.Dataset, schema: Schema) -> list[str]:
     if unstorable:
         return unstorable
     validator = jsonschema.Draft202012Validator(dict(schema.document))
-    errors = sorted(validator.iter_errors(describe(dataset)), key=lambda error: [str(part) for part in error.absolute_path])
+    errors = sorted(
+        validator.iter_errors(describe(dataset)), key=lambda error: [str(part) for part in error.absolute_path]
+    )
     return [*map(_sentence, errors), *_label_problems(dataset, schema)]
 
 
-def value_problems(name: str, block: np.ndarray, schema: Schema, *, dims: tuple[str, ...], start: int = 0) -> Iterator[str]:
+def value_problems(
+    name: str, block: np.ndarray, schema: Schema, *, dims: tuple[str, ...], start: int = 0
+) -> Iterator[str]:
     """Check one block of a variable's rows; `start` is the first row's position, for the message."""
     checks = schema.document.get("x-checks", {})
     if name in checks.get("finite", ()) and block.dtype.kind == "f":
@@ -79,7 +83,8 @@ def value_problems(name: str, block: np.ndarray, schema: Schema, *, dims: tuple[
             where = [int(index) for index in np.argwhere(bad)[0]]
             where[0] += start
             place = ", ".join(f"{dim} {index}" for dim, index in zip(dims, where, strict=True))
-            yield f"data_vars/{name}: expected finite values, found {int(bad.sum())} of {bad.size} not finite, first at {place}"
+            count = f"{int(bad.sum())} of {bad.size} not finite"
+            yield f"data_vars/{name}: expected finite values, found {count}, first at {place}"
     if name in checks.get("positive", ()) and block.size and block.min() < 1:
         yield f"data_vars/{name}: expected values from 1, found {block.min()}"
 
@@ -129,12 +134,16 @@ def raise_problems(problems: list[str], schema: Schema, *, where: str) -> None:
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise SchemaError(f"{where}: {count} with {schema.name}{lines}\n  See 'brainlens schemas {schema.name}'.", problems)
+        raise SchemaError(
+            f"{where}: {count} with {schema.name}{lines}\n  See 'brainlens schemas {schema.name}'.", problems
+        )
 
 
 def text_values(array: np.ndarray) -> bool:
     """Whether an object or string array holds nothing but text."""
-    return array.dtype.kind in "UT" or (array.dtype.kind == "O" and all(isinstance(item, str) for item in array.ravel()))
+    return array.dtype.kind in "UT" or (
+        array.dtype.kind == "O" and all(isinstance(item, str) for item in array.ravel())
+    )
 
 
 def _dtype_word(dtype: Any) -> str:
@@ -151,7 +160,8 @@ def _unstorable(dataset: xr.Dataset) -> Iterator[str]:
     """Yield what Zarr would lose, refuse or alter; each with what to do instead."""
     for name, index in dataset.indexes.items():
         if isinstance(index, pd.MultiIndex):
-            yield f"coords/{name}: a MultiIndex cannot be stored; use dataset.reset_index({name!r}) to make plain coordinates"
+            remedy = f"use dataset.reset_index({name!r}) to make plain coordinates"
+            yield f"coords/{name}: a MultiIndex cannot be stored; {remedy}"
     for name, variable in dataset.variables.items():
         if not isinstance(name, str) or not name or "/" in name or name.startswith(("__", ".")):
             yield f"variable {name!r}: expected a name without '/' that starts with neither '.' nor '__'; rename it"
@@ -180,7 +190,8 @@ def _attribute_problems(attrs: Mapping[Any, Any], path: str) -> Iterator[str]:
         try:
             json.dumps(value, default=_plain_only, allow_nan=False)
         except (TypeError, ValueError):
-            yield f"{path}/{key}: expected text, a finite number, or a list of them, found {value!r}; convert it, for instance with str()"
+            remedy = "convert it, for instance with str()"
+            yield f"{path}/{key}: expected text, a finite number, or a list of them, found {value!r}; {remedy}"
 
 
 def _plain_only(value: object) -> object:
@@ -227,7 +238,13 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         allowed = " or ".join(map(_shown, error.validator_value))
         return f"{path}: expected {allowed}, found {_shown(value)}"
     if error.validator == "type":
-        words = {"string": "text", "number": "a number", "integer": "a whole number", "array": "a list", "object": "named fields"}
+        words = {
+            "string": "text",
+            "number": "a number",
+            "integer": "a whole number",
+            "array": "a list",
+            "object": "named fields",
+        }
         return f"{path}: expected {words.get(error.validator_value, error.validator_value)}, found {_shown(value)}"
     if error.validator == "minLength":
         return f"{path}: expected text, found ''"

@@ -115,8 +115,7 @@ def two_way_identification(similarity: ArrayLike, true_column: ArrayLike) -> np.
 
     References
     ----------
-    Pairwise identification as in Seeliger et al. (2018), NeuroImage 181, doi:10.1016/j.neuroimage.2018.07.043;
-    the mean over all pairs is taken, not a sample of them.
+    Ozcelik & VanRullen (2023), Sci Rep 13:15666, doi:10.1038/s41598-023-42891-8. Differs: ties count as half.
 
     Examples
     --------
@@ -255,16 +254,7 @@ def bootstrap_interval(
 
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Bound a proportion, such as a top-k accuracy, from independent trials.
-
-    Parameters
-    ----------
-    hits
-        Number of successes, from 0 to `n`.
-    n
-        Number of trials, at least 1.
-    level
-        Coverage, between 0 and 1.
+    """Bound a proportion, such as a top-k accuracy, of `hits` in `n` independent trials with coverage `level`.
 
     Returns
     -------

@@ -33,6 +33,7 @@ class Place(Protocol):
     def file_problems(self, name: str, files: dict[str, tuple[int, str]], *, read: bool) -> list[str]: ...  # noqa: D102
     def entries(self, *, where: str = "1", values: tuple[str, ...] = ()) -> list[Entry]: ...  # noqa: D102
     def names(self) -> list[str]: ...  # noqa: D102
+    def broken(self) -> dict[str, str]: ...  # noqa: D102
     def stage(self) -> Any: ...  # noqa: D102
     def publish(self, staged: Path, name: str) -> None: ...  # noqa: D102
     def refuse_taken(self, name: str) -> None: ...  # noqa: D102
@@ -55,12 +56,20 @@ def open_place(path_or_url: str | Path, *, must_exist: bool) -> Place:
     try:
         from brainlens.remote import open_remote
     except ModuleNotFoundError as error:
-        raise RegistryError(f"registry {text!r}: URLs need obstore, which is not installed. Run: pip install 'brainlens[cloud]'.") from error
+        raise RegistryError(
+            f"registry {text!r}: URLs need obstore, which is not installed. Run: pip install 'brainlens[cloud]'."
+        ) from error
     return open_remote(text)
 
 
 def put_dataset(
-    place: Place, name: str, dataset: xr.Dataset, schema: Schema, *, provenance: Mapping[str, Any], extra: Mapping[str, bytes] | None = None
+    place: Place,
+    name: str,
+    dataset: xr.Dataset,
+    schema: Schema,
+    *,
+    provenance: Mapping[str, Any],
+    extra: Mapping[str, bytes] | None = None,
 ) -> Entry:
     """Store a dataset under a new name, whole or not at all.
 
@@ -207,5 +216,6 @@ def _damaged(name: str, place: Place, problems: list[str]) -> RegistryError:
     lines = "".join(f"\n  {problem}" for problem in problems[:20])
     more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
     return RegistryError(
-        f"dataset {name!r} in {str(place)!r} is damaged:{lines}{more}\n  Restore it from a copy, or compute it again: 'brainlens show {name}' says how it was made."
+        f"dataset {name!r} in {str(place)!r} is damaged:{lines}{more}\n  Restore it from a copy, or compute it "
+        f"again: 'brainlens show {name}' says how it was made."
     )

@@ -91,7 +91,8 @@ class Trainable(abc.ABC):
             learnt[name] = np.ascontiguousarray(array)
         if not learnt:
             raise PluginError(
-                f"{type(self).__name__}.fit learnt nothing that can be stored. Keep what it learns in attributes that end in '_'."
+                f"{type(self).__name__}.fit learnt nothing that can be stored. Keep what it learns in attributes "
+                "that end in '_'."
             )
         return learnt
 

@@ -56,7 +56,9 @@ def write_dataset(dataset: xr.Dataset, folder: Path, schema: Schema, *, where: s
         If anything does not fit; the folder then holds a partial dataset and must be thrown away.
     """
     raise_problems(structure_problems(dataset, schema), schema, where=where)
-    plans = {name: plan_layout(dataset[name].variable, is_coordinate=name in dataset.coords) for name in dataset.variables}
+    plans = {
+        name: plan_layout(dataset[name].variable, is_coordinate=name in dataset.coords) for name in dataset.variables
+    }
     raw = [name for name, plan in plans.items() if plan.raw]
     small = storable(dataset.drop_vars(raw))
     for name in small.data_vars:
@@ -76,7 +78,9 @@ def write_dataset(dataset: xr.Dataset, folder: Path, schema: Schema, *, where: s
         zarr.consolidate_metadata(zarr.storage.LocalStore(folder), zarr_format=3)
     digests = {str(name): _values_digest(small[name].variable) for name in small.variables}
     for name in raw:
-        digests[str(name)] = manifest.digest_of({key: value for key, value in files.items() if key.startswith(f"{name}/")})
+        digests[str(name)] = manifest.digest_of(
+            {key: value for key, value in files.items() if key.startswith(f"{name}/")}
+        )
     return Written(digest=manifest.digest_of(_content(dataset, digests)), files=files)
 
 
@@ -94,7 +98,11 @@ def storable(dataset: xr.Dataset) -> xr.Dataset:
     for name, variable in dataset.variables.items():
         if variable.dtype.kind in "OU":
             text = np.asarray(variable.values).astype(np.dtypes.StringDType())
-            dataset = dataset.assign_coords({name: (variable.dims, text, variable.attrs)}) if name in dataset.coords else dataset.assign({name: (variable.dims, text, variable.attrs)})
+            dataset = (
+                dataset.assign_coords({name: (variable.dims, text, variable.attrs)})
+                if name in dataset.coords
+                else dataset.assign({name: (variable.dims, text, variable.attrs)})
+            )
     return dataset
 
 
@@ -119,10 +127,16 @@ def _encoding(variable: xr.Variable, plan: Layout) -> dict[str, Any]:
 
 def _check_values(name: str, variable: xr.Variable, schema: Schema, *, where: str) -> None:
     for start, block in row_blocks(variable):
-        raise_problems(list(value_problems(name, block, schema, dims=tuple(map(str, variable.dims)), start=start)), schema, where=where)
+        raise_problems(
+            list(value_problems(name, block, schema, dims=tuple(map(str, variable.dims)), start=start)),
+            schema,
+            where=where,
+        )
 
 
-def _write_raw(name: str, variable: xr.Variable, folder: Path, plan: Layout, schema: Schema, *, where: str) -> dict[str, tuple[int, str]]:
+def _write_raw(
+    name: str, variable: xr.Variable, folder: Path, plan: Layout, schema: Schema, *, where: str
+) -> dict[str, tuple[int, str]]:
     """Stream the rows of a large array into raw chunk files, each with its CRC-32C behind it."""
     little = variable.dtype.newbyteorder("<")
     array = zarr.create_array(

@@ -9,7 +9,7 @@ import numpy as np
 import brainlens
 from brainlens_arrays.inventory import place
 from brainlens_arrays.read import detect_format, list_arrays, load_vector
-from brainlens_arrays.tables import read_text
+from brainlens_arrays.tables import read_columns
 
 _TRUE, _FALSE = ("1", "1.0", "true"), ("0", "0.0", "false")
 
@@ -62,16 +62,13 @@ def _read_folder(path: Path) -> list[tuple[str, np.ndarray, str]]:
 def _read_file(path: Path) -> list[tuple[str, np.ndarray, str]]:
     kind = detect_format(path)
     if kind == "table":
-        names, cells = read_text(path)
-        return [(name, cells[:, index], place(path, name)) for index, name in enumerate(names)]
+        return [(name, values, place(path, name)) for name, values in read_columns(path).items()]
     if kind == "npy":
         return [(path.stem, load_vector(path), place(path, ""))]
     return [(name.split("/")[-1], load_vector(path, name), place(path, name)) for name in list_arrays(path)]
 
 
 def _check_mask(values: np.ndarray, name: str, *, where: str, n_voxels: int, of: str) -> np.ndarray:
-    if not name:
-        raise brainlens.ParameterError(f"{where}: expected the name of an ROI above every column, found none.")
     if len(values) != n_voxels:
         raise brainlens.DimensionError(
             f"{where}: expected a mask of {n_voxels} voxels as in {of}, found {len(values)}. "

@@ -1,4 +1,7 @@
-"""Matrices and columns in .csv and .tsv files. Whether the first row holds names is never guessed where it matters."""
+"""Matrices and columns in .csv and .tsv files, whose first row may hold names.
+
+They are read with the csv module, which unlike pandas neither pads short rows nor renames columns.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 import brainlens
 from brainlens_arrays.inventory import reading
 
 Header = Literal["auto", "row", "none"]
-
-_EXPECTED = "a table in UTF-8 text"
 
 
 def read_matrix(path: Path, *, header: Header = "auto") -> np.ndarray:
@@ -27,7 +27,7 @@ def read_matrix(path: Path, *, header: Header = "auto") -> np.ndarray:
         A `.csv` (commas) or `.tsv` (tabs).
     header
         `"row"`: the first row holds names. `"none"`: it holds numbers. `"auto"`: names if none of its cells is a
-        number, numbers if all are.
+        number, numbers if none is text.
 
     Returns
     -------
@@ -40,26 +40,14 @@ def read_matrix(path: Path, *, header: Header = "auto") -> np.ndarray:
         If a cell is text, the rows are of different lengths, the first row could be names as well as numbers, or
         the first column has no name (then it is an index that somebody else wrote).
     """
-    first = _first_row(path)
-    n_skipped = 1 if _has_names(path, first, header=header) else 0
-    if n_skipped and len(first) > 1 and not first[0].strip():
-        raise brainlens.ParameterError(
-            f"file {str(path)!r}: expected a name above every column, found none above the first, as where an index "
-            "was written along. Write the file without its index."
-        )
-    try:
-        table = pd.read_csv(
-            path, sep=_separator(path), header=None, skiprows=n_skipped, dtype=np.float64, float_precision="round_trip",
-            skip_blank_lines=False, index_col=False,
-        )  # fmt: skip
-    except (ValueError, pd.errors.ParserError) as error:
-        raise _bad_cell(path, n_skipped) or _not_a_table(path, error) from error
-    values = table.to_numpy()
-    if np.isnan(values).any() or values.shape[1] != len(first):
-        problem = _bad_cell(path, n_skipped)
-        if problem is not None:
-            raise problem
-    return values
+    numbers: list[np.ndarray] = []
+    for number, row in _rows(path):
+        if number == 1 and _holds_names(path, row, header=header):
+            continue
+        numbers.append(_to_numbers(path, row, number=number))
+    if not numbers:
+        raise brainlens.ParameterError(f"file {str(path)!r}: expected rows of numbers, found none.")
+    return np.stack(numbers)
 
 
 def read_column(path: Path, key: str = "") -> np.ndarray:
@@ -82,106 +70,116 @@ def read_column(path: Path, key: str = "") -> np.ndarray:
     ParameterError
         If there is no such column, or no key and several columns.
     """
-    names, cells = read_text(path) if key else ([""], _text_rows(path))
+    first, cells = _split_first(path)
     if not key:
-        if cells.shape[1] != 1:
+        if len(first) != 1:
             raise brainlens.ParameterError(
-                f"file {str(path)!r}: expected one column when no key is given, found {cells.shape[1]}. "
-                f"Name the column that is meant; the first row holds {brainlens.listed(cells[0])}."
+                f"file {str(path)!r}: expected one column when no key is given, found {len(first)}. "
+                f"Name the column that is meant; the first row holds {brainlens.listed(first)}."
             )
-        return cells[:, 0]
-    if names.count(key) != 1:
+        return np.array([*first, *cells[:, 0]], dtype=str)
+    if first.count(key) != 1:
         raise brainlens.ParameterError(
-            f"file {str(path)!r}: expected one column {key!r}, found {names.count(key)} of that name. "
-            f"{brainlens.closest(key, names, what='columns')}"
+            f"file {str(path)!r}: expected one column {key!r}, found {first.count(key)} of that name. "
+            f"{brainlens.closest(key, first, what='columns')}"
         )
-    return cells[:, names.index(key)]
+    return cells[:, first.index(key)]
 
 
-def read_text(path: Path) -> tuple[list[str], np.ndarray]:
-    """Read the names in the first row, and all cells below as text of shape (rows, columns)."""
-    rows = _text_rows(path)
-    return [name.strip() for name in rows[0]], rows[1:]
+def read_columns(path: Path) -> dict[str, np.ndarray]:
+    """Read every column by the name in the first row; each of shape (rows,), text.
+
+    Raises
+    ------
+    ParameterError
+        If a column has no name, or two have the same.
+    """
+    first, cells = _split_first(path)
+    strange = sorted({name for name in first if not name or first.count(name) > 1})
+    if strange:
+        found = "a column without one" if not strange[0] else f"{brainlens.listed(strange)} more than once"
+        raise brainlens.ParameterError(
+            f"file {str(path)!r}: expected a different name above every column, found {found}. Correct the first row."
+        )
+    return {name: cells[:, index] for index, name in enumerate(first)}
 
 
-def _text_rows(path: Path) -> np.ndarray:
+def _split_first(path: Path) -> tuple[list[str], np.ndarray]:
     rows = [row for _, row in _rows(path)]
-    problem = _bad_length(path, rows)
-    if problem is not None:
-        raise problem
-    return np.array(rows, dtype=str)
+    return [cell.strip() for cell in rows[0]], np.array(rows[1:], dtype=str).reshape(len(rows) - 1, len(rows[0]))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of each line, from 1, and its cells; lines at the end that hold nothing are left out."""
-    with reading(path, _EXPECTED), path.open(encoding="utf-8-sig", newline="") as handle:
-        pending: list[tuple[int, list[str]]] = []
-        try:
-            for number, row in enumerate(csv.reader(handle, delimiter=_separator(path)), start=1):
-                pending.append((number, row))
-                if row:
-                    yield from pending
-                    pending.clear()
-        except csv.Error as error:
-            raise ValueError(str(error)) from error
+    """Yield the number of each row, from 1, and its cells, equally many; empty lines at the end are left out."""
+    n_empty, width = 0, 0
+    with reading(path, "a table in UTF-8 text"), path.open(encoding="utf-8-sig", newline="") as handle:
+        for number, row in enumerate(_parse(path, handle), start=1):
+            if not row:
+                n_empty += 1
+                continue
+            width = width or (1 if n_empty else len(row))
+            for missing in range(number - n_empty, number):
+                # In a single column an empty line is an empty cell.
+                yield missing, _check_length(path, [""] if width == 1 else [], number=missing, width=width)
+            n_empty = 0
+            yield number, _check_length(path, row, number=number, width=width)
+    if not width:
+        raise brainlens.ParameterError(f"file {str(path)!r}: expected a table, found no row that holds anything.")
 
 
-def _first_row(path: Path) -> list[str]:
-    for _, row in _rows(path):
+def _parse(path: Path, handle: Iterator[str]) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(handle, delimiter=_separator(path), strict=True)
+    except csv.Error as error:
+        # csv derives it from Exception alone.
+        raise ValueError(str(error)) from error
+
+
+def _check_length(path: Path, row: list[str], *, number: int, width: int) -> list[str]:
+    if len(row) == width:
         return row
-    raise brainlens.ParameterError(f"file {str(path)!r}: expected a table, found no row that holds anything.")
-
-
-def _has_names(path: Path, first: list[str], *, header: Header) -> bool:
-    if header != "auto":
-        return header == "row"
-    numbers = [_is_number(cell) for cell in first]
-    if not any(numbers):
-        return True
-    if first == [str(index) for index in range(len(first))] and len(first) > 1:
-        found = f"the numbers 0 to {len(first) - 1}, which could be either"
-    elif all(numbers):
-        return False
-    else:
-        column = numbers.index(False)
-        found = f"both (text first in column {column + 1}: {first[column]!r})"
+    separator = "a comma (.csv)" if _separator(path) == "," else "a tab (.tsv)"
     raise brainlens.ParameterError(
-        f"file {str(path)!r}: expected names or numbers in row 1, found {found}. Say which with header='row' or "
-        "header='none'."
+        f"file {str(path)!r}: expected {width} cells in row {number} as in row 1, found {len(row)}. The file may be "
+        f"cut off, or its separator may not be {separator}."
     )
 
 
-def _bad_cell(path: Path, n_skipped: int) -> brainlens.ParameterError | None:
-    """Find the first row of another length, then the first cell that is not a number."""
-    rows = [row for _, row in _rows(path)]
-    problem = _bad_length(path, rows)
-    if problem is not None:
-        return problem
-    for number, row in enumerate(rows[n_skipped:], start=n_skipped + 1):
-        for column, cell in enumerate(row, start=1):
-            if cell.strip() and not _is_number(cell):
-                return brainlens.ParameterError(
-                    f"file {str(path)!r}: expected a number in row {number}, column {column}, found {cell!r}. Correct "
-                    "the cell, leave that column out of the file, or say header='row' if row 1 holds names."
-                )
-    return None
+def _holds_names(path: Path, first: list[str], *, header: Header) -> bool:
+    text = [index for index, cell in enumerate(first) if cell.strip() and not _is_number(cell)]
+    n_numbers = sum(map(_is_number, first))
+    counted = len(first) > 1 and first == [str(index) for index in range(len(first))]
+    if header == "auto" and (counted or (text and n_numbers)):
+        found = f"the numbers 0 to {len(first) - 1}, which could be either"
+        found = found if counted else f"both (text first in column {text[0] + 1}: {first[text[0]]!r})"
+        raise brainlens.ParameterError(
+            f"file {str(path)!r}: expected names or numbers in row 1, found {found}. Say which with header='row' or "
+            "header='none'."
+        )
+    holds_names = header == "row" or (header == "auto" and not n_numbers)
+    if holds_names and len(first) > 1 and not first[0].strip():
+        raise brainlens.ParameterError(
+            f"file {str(path)!r}: expected a name above every column, found none above the first, as where an index "
+            "was written along. Write the file without its index."
+        )
+    return holds_names
 
 
-def _bad_length(path: Path, rows: list[list[str]]) -> brainlens.ParameterError | None:
-    for number, row in enumerate(rows, start=1):
-        if len(row) != len(rows[0]):
-            return brainlens.ParameterError(
-                f"file {str(path)!r}: expected {len(rows[0])} cells in row {number} as in row 1, found {len(row)}. "
-                "The file may be cut off, or its separator may not be "
-                f"{'a tab (.tsv)' if _separator(path) != ',' else 'a comma (.csv)'}."
+def _to_numbers(path: Path, row: list[str], *, number: int) -> np.ndarray:
+    try:
+        # Python reads 1_000 as a number, other programs do not.
+        if not any("_" in cell for cell in row):
+            return np.array(list(map(float, row)))
+    except ValueError:
+        pass
+    for column, cell in enumerate(row, start=1):
+        if cell.strip() and not _is_number(cell):
+            hint = ", or say header='row' if it is a name" if number == 1 else ""
+            raise brainlens.ParameterError(
+                f"file {str(path)!r}: expected a number in row {number}, column {column}, found {cell!r}. Correct the "
+                f"cell, leave that column out of the file{hint}."
             )
-    return None
-
-
-def _not_a_table(path: Path, error: Exception) -> brainlens.ParameterError:
-    return brainlens.ParameterError(
-        f"file {str(path)!r}: expected a table of numbers, found one that cannot be read: {error}. Write it again."
-    )
+    return np.array([float(cell) if cell.strip() else np.nan for cell in row])
 
 
 def _is_number(cell: str) -> bool:
@@ -189,7 +187,6 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    # Python reads 1_000 as a number, other programs do not.
     return "_" not in cell
 
 

@@ -25,9 +25,7 @@ def test_values_become_float32_in_row_major_order() -> None:
 
 
 def test_values_too_large_for_float32_do_not_pass_as_finite() -> None:
-    with pytest.raises(
-        brainlens.DimensionError, match="found 1 of 2 that are not, first for stimulus 'b' in channel 0"
-    ):
+    with pytest.raises(brainlens.DimensionError, match="found 1 of 2 .* first for stimulus 'b' in channel 0"):
         refuse_not_finite(to_float32(np.array([[1.0], [1e200]])), np.array(["a", "b"]), where="file 'a.npy'")
 
 

@@ -66,7 +66,7 @@ def test_logical_and_complex_arrays_keep_their_kind(file: Path) -> None:
     ("key", "text"),
     [
         ("beta", "Closest: 'betas'."),
-        ("Y/2", "expected an array 'Y/2', found none of that name. Closest: 'Y/0'. In the file: 'Y/0', 'Y/1'."),
+        ("Y/2", "expected an array 'Y/2', found none of that name. Closest: 'Y/1'. In the file: 'Y/0', 'Y/1'."),
         ("models/2/RDM", "expected an array 'models/2/RDM', found none of that name."),
         ("model", "expected an array at 'model', found a group or struct. Go into it: 'model/RDM', 'model/name'."),
         ("models/0", "expected an array at 'models/0', found a group or struct."),

@@ -47,8 +47,8 @@ def test_what_a_library_raises_becomes_an_error_that_names_the_file(tmp_path: Pa
     with pytest.raises(brainlens.ParameterError) as caught, reading(path, "a MATLAB file"):
         raise OSError("could not read bytes")
     assert str(caught.value) == (
-        f"file {str(path)!r}: expected a MATLAB file, found 5 bytes that cannot be read as one (OSError: could not read "
-        "bytes). It may be cut off or damaged: compare its size with the original's and copy it again."
+        f"file {str(path)!r}: expected a MATLAB file, found 5 bytes that cannot be read as one (OSError: could not "
+        "read bytes). It may be cut off or damaged: compare its size with the original's and copy it again."
     )
 
 

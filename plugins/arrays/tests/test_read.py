@@ -14,10 +14,10 @@ from hypothesis.extra import numpy as arrays
 
 import brainlens
 
-MATRICES = arrays.arrays(
-    st.sampled_from([np.float64, np.float32, np.int16, np.uint8]),
-    arrays.array_shapes(min_dims=2, max_dims=2, max_side=5),
-).filter(lambda values: np.isfinite(values).all())
+DTYPES = st.sampled_from([np.float64, np.float32, np.int16, np.uint8])
+MATRICES = arrays.arrays(DTYPES, arrays.array_shapes(min_dims=2, max_dims=2, max_side=5)).filter(
+    lambda values: np.isfinite(values).all()
+)
 
 
 def save_text(path: Path, values: np.ndarray, separator: str) -> None:
@@ -93,9 +93,7 @@ def test_arrays_that_need_pickle_are_refused(tmp_path: Path, name: str) -> None:
         np.save(tmp_path / name, objects, allow_pickle=True)
     else:
         np.savez(tmp_path / name, betas=objects)
-    with pytest.raises(
-        brainlens.ParameterError, match=r"found Python objects \(1, 2\)..*pickle, .* is refused: save a"
-    ):
+    with pytest.raises(brainlens.ParameterError, match=r"found Python objects \(1, 2\)..*pickle, .* is refused"):
         load_array(tmp_path / name)
 
 
@@ -122,9 +120,7 @@ def test_matlabs_header_alone_says_that_the_rest_is_missing(tmp_path: Path, writ
     path = tmp_path / "a.v73.mat"
     writers[".v73.mat"](path, np.eye(3))
     path.write_bytes(path.read_bytes()[:512])
-    with pytest.raises(
-        brainlens.ParameterError, match=r"found its first 512 bytes without the HDF5 part. It is cut off"
-    ):
+    with pytest.raises(brainlens.ParameterError, match=r"its first 512 bytes without the HDF5 part. It is cut off"):
         load_array(path)
 
 
@@ -168,7 +164,5 @@ def test_a_cell_of_anything_but_text_is_no_list(tmp_path: Path) -> None:
 
 def test_the_key_may_be_left_out_only_without_a_choice(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", one=np.eye(3), two=np.ones((3, 2)))
-    with pytest.raises(
-        brainlens.ParameterError, match=r"found 2. It holds 'one' \(3, 3\) float64, 'two' \(3, 2\) float64"
-    ):
+    with pytest.raises(brainlens.ParameterError, match=r"'one' \(3, 3\) float64, 'two' \(3, 2\) float64"):
         load_array(tmp_path / "a.npz")

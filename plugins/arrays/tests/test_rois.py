@@ -71,16 +71,25 @@ def test_an_atlas_of_numbers_is_no_mask(tmp_path: Path) -> None:
         read_masks(tmp_path / "rois.npz", n_voxels=3, of="file 'betas.npy'")
 
 
-def test_two_masks_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "rois.csv").write_text("V1,V1\n1,0\n1,1\n0,1\n")
-    with pytest.raises(brainlens.ParameterError, match="expected one mask for each ROI, found 'V1' more than once"):
+    with pytest.raises(brainlens.ParameterError, match="expected a different name above every column, found 'V1' more"):
         read_masks(tmp_path / "rois.csv", n_voxels=3, of="file 'betas.npy'")
 
 
 def test_a_column_without_a_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rois.csv").write_text(",V1\n1,0\n1,1\n0,1\n")
-    with pytest.raises(brainlens.ParameterError, match="expected the name of an ROI above every column"):
+    with pytest.raises(
+        brainlens.ParameterError, match="a different name above every column, found a column without one"
+    ):
         read_masks(tmp_path / "rois.csv", n_voxels=3, of="file 'betas.npy'")
+
+
+def test_two_masks_of_one_name_in_a_folder_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "V1.npy", MASKS["V1"])
+    (tmp_path / "V1.csv").write_text("1\n1\n0\n")
+    with pytest.raises(brainlens.ParameterError, match="expected one mask for each ROI, found 'V1' more than once"):
+        read_masks(tmp_path, n_voxels=3, of="file 'betas.npy'")
 
 
 def test_an_empty_folder_holds_no_mask(tmp_path: Path) -> None:

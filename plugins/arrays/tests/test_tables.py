@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from brainlens_arrays.tables import read_column, read_matrix, read_text
+from brainlens_arrays.tables import read_column, read_columns, read_matrix
 
 import brainlens
 
@@ -27,7 +27,7 @@ def test_tabs_separate_in_a_tsv(tmp_path: Path) -> None:
     ("text", "found"),
     [
         ("0,1,2\n5,6,7\n", "the numbers 0 to 2, which could be either"),
-        ("trial,1\n5,6\n", "both .text first in column 1"),
+        ("trial,1\n5,6\n", "both .text .* column 1"),
     ],
 )
 def test_a_first_row_that_could_be_either_is_refused(tmp_path: Path, text: str, found: str) -> None:
@@ -45,14 +45,37 @@ def test_text_in_a_table_of_numbers_is_refused_with_row_and_column(tmp_path: Pat
     path = write(tmp_path, "v1,v2\n1,2\n3,n/a?\n")
     with pytest.raises(brainlens.ParameterError) as caught:
         read_matrix(path)
-    assert str(caught.value).startswith(f"file {str(path)!r}: expected a number in row 3, column 2, found 'n/a?'.")
+    assert str(caught.value) == (
+        f"file {str(path)!r}: expected a number in row 3, column 2, found 'n/a?'. Correct the cell, leave that column "
+        "out of the file."
+    )
+
+
+def test_text_in_the_first_row_may_be_a_name(tmp_path: Path) -> None:
+    path = write(tmp_path, "v1,v2\n1,2\n")
+    with pytest.raises(brainlens.ParameterError, match="row 1, column 1, found 'v1'.* header='row' if it is a name"):
+        read_matrix(path, header="none")
 
 
 def test_rows_of_different_lengths_are_refused(tmp_path: Path) -> None:
-    for text in ("1,2,3\n4,5\n", "1,2\n4,5,6\n", "v1,v2,v3\n1,2,3\n4,5\n"):
+    for text, number in (("1,2,3\n4,5\n", 2), ("1,2\n4,5,6\n", 2), ("v1,v2\n1,2\n4\n", 3), ("1,2\n\n4,5\n", 2)):
         path = write(tmp_path, text)
-        with pytest.raises(brainlens.ParameterError, match=r"expected \d cells in row \d as in row 1, found \d"):
+        with pytest.raises(brainlens.ParameterError, match=rf"expected \d cells in row {number} as in row 1, found \d"):
             read_matrix(path)
+
+
+def test_an_empty_line_is_an_empty_cell_of_a_single_column_but_not_at_the_end(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_matrix(write(tmp_path, "1\n\n\n4\n\n\n")).ravel(), [1, np.nan, np.nan, 4])
+
+
+def test_names_without_numbers_below_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(brainlens.ParameterError, match="expected rows of numbers, found none"):
+        read_matrix(write(tmp_path, "v1,v2\n"))
+
+
+def test_numbers_as_only_python_writes_them_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(brainlens.ParameterError, match="expected a number in row 2, column 1, found '1_000'"):
+        read_matrix(write(tmp_path, "1,2\n1_000,4\n"))
 
 
 def test_an_index_without_a_name_is_refused(tmp_path: Path) -> None:
@@ -91,9 +114,8 @@ def test_a_column_needs_a_key_unless_it_is_the_only_one(tmp_path: Path) -> None:
 
 
 def test_quoted_cells_may_hold_the_separator(tmp_path: Path) -> None:
-    names, cells = read_text(write(tmp_path, '"a, b",c\n1,"2, 3"\n'))
-    assert names == ["a, b", "c"]
-    assert cells.tolist() == [["1", "2, 3"]]
+    columns = read_columns(write(tmp_path, '"a, b",c\n1,"2, 3"\n'))
+    assert {name: values.tolist() for name, values in columns.items()} == {"a, b": ["1"], "c": ["2, 3"]}
 
 
 def test_the_mark_that_spreadsheets_put_first_is_no_part_of_a_name(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def test_bad_voxels_are_refused_with_their_number_and_the_first() -> None:
         check_voxels(find_bad_voxels(spoilt()), where="file 'a.npy'", remove=False)
     assert str(caught.value) == (
         "file 'a.npy': expected voxels that are finite and vary, found 3 of 5 that are not: 2 with values that are not "
-        "finite (first: voxel 1), 1 constant (first: voxel 2). Leave them out with bad_voxels='drop', or correct the file."
+        "finite (first: voxel 1), 1 constant (first: voxel 2). Leave them out with bad_voxels='drop', or correct the "
+        "file."
     )
 
 

@@ -206,7 +206,8 @@ def _primal_basis(problem: Problem, gram: Tensor, scaling: Tensor, fold: tuple[i
     mean = held_out.sum(0) / -n_train
     eigenvalues, vectors = _decompose(gram - held_out.T @ held_out - n_train * torch.outer(mean, mean))
     project = vectors.T * _roots(problem, scaling, gram.dtype)
-    return _finish(rows, n_train, eigenvalues, project, n_train * (vectors.T @ mean), (held_out - mean) @ vectors)
+    shift = n_train * (vectors.T @ mean)
+    return _finish(rows, n_train, eigenvalues, project, shift, (held_out - mean).float() @ vectors.float())
 
 
 def _dual_basis(problem: Problem, gram: Tensor, scaling: Tensor, fold: tuple[int, int]) -> Basis:
@@ -224,18 +225,18 @@ def _dual_basis(problem: Problem, gram: Tensor, scaling: Tensor, fold: tuple[int
 
 
 def _finish(rows: slice, n_train: int, eigenvalues: Tensor, project: Tensor, shift: Tensor, held_out: Tensor) -> Basis:
-    """Rotate the held-out trials to as many rows as the basis has, if they are more; then go to float32."""
-    compress = None
+    """Go to float32, and rotate the held-out trials to as many rows as the basis has if they are more."""
+    compress, held_out = None, held_out.float()
     if held_out.shape[0] > held_out.shape[1]:
         rotation, held_out = torch.linalg.qr(held_out)
-        compress = rotation.T.float().contiguous()
+        compress = rotation.T.contiguous()
     return Basis(
         rows=rows,
         n_train=n_train,
         eigenvalues=eigenvalues.float(),
         project=project.float(),
         shift=shift.float(),
-        held_out=held_out.float(),
+        held_out=held_out,
         compress=compress,
     )
 

@@ -27,7 +27,7 @@ from brainlens_nifti.images import (
     read_voxels,
 )
 from brainlens_nifti.labels import number_trials, time_volumes
-from brainlens_nifti.regions import read_rois
+from brainlens_nifti.regions import handle_empty_rois, read_rois
 
 
 def read(*, params: NiftiParams, context: brainlens.Context) -> Mapping[str, xr.Dataset]:
@@ -230,7 +230,7 @@ def _name_hemispheres(x_mm: np.ndarray, image: nib.Nifti1Image) -> np.ndarray:
 
 
 def _drop_bad_voxels(bold: xr.Dataset, *, params: NiftiParams, context: brainlens.Context) -> xr.Dataset:
-    """Refuse or drop voxels without usable signal; an ROI that loses all its voxels counts as empty."""
+    """Refuse or drop voxels without usable signal; an ROI that loses all its voxels is empty."""
     bad = find_bad_voxels(bold["bold"].values, bold["run"].values, standardize_runs=params.standardize_runs)
     if not bad:
         return bold
@@ -246,4 +246,7 @@ def _drop_bad_voxels(bold: xr.Dataset, *, params: NiftiParams, context: brainlen
             "Use a tighter mask, or leave these voxels out with bad_voxels='drop'."
         )
     context.log.warning("nifti: dropped %s", found)
-    return bold.isel(voxel=~any_bad).assign_attrs(n_dropped_voxels=int(any_bad.sum()))
+    kept = bold.isel(voxel=~any_bad).assign_attrs(n_dropped_voxels=int(any_bad.sum()))
+    if "roi_mask" not in kept:
+        return kept
+    return handle_empty_rois(kept, params=params, where=f"among the voxels of mask {params.mask!r} that are not bad")

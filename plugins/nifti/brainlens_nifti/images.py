@@ -15,6 +15,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from nilearn.masking import apply_mask
 
@@ -24,7 +25,17 @@ SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 # Headers keep affines as float32, so copies of one grid differ by rounding; a hundredth of a mm is far below any voxel.
 GRID_TOLERANCE_MM = 0.01
 BLOCK_BYTES = 256 * 2**20
-_UNREADABLE = (OSError, EOFError, zlib.error, ImageFileError, WrapStructError, ValueError, KeyError, OverflowError)
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+    WrapStructError,
+    ValueError,
+    KeyError,
+    OverflowError,
+)
 
 
 def open_image(path: Path, *, what: str, n_dims: int) -> nib.Nifti1Image:

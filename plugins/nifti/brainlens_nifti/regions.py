@@ -61,27 +61,41 @@ def read_rois(
     if not names:
         return xr.Dataset()
     check_unique(names, where="rois and atlas")
-    roi_mask = np.stack(members)
-    keep = _find_filled(names, roi_mask, params=params)
     rois = xr.Dataset(
-        {"roi_mask": (("roi", "voxel"), roi_mask[keep])},
-        coords={"roi": np.array(names)[keep], "n_voxels_source": ("roi", np.array(sizes)[keep])},
+        {"roi_mask": (("roi", "voxel"), np.stack(members))},
+        coords={"roi": np.array(names), "n_voxels_source": ("roi", np.array(sizes))},
     )
-    dropped = [name for name, kept in zip(names, keep, strict=True) if not kept]
-    return rois.assign_attrs(dropped_rois=dropped) if dropped else rois
+    return handle_empty_rois(rois, params=params, where=f"inside mask {params.mask!r}")
 
 
-def _find_filled(names: list[str], roi_mask: np.ndarray, *, params: NiftiParams) -> np.ndarray:
-    """Say which ROIs have a voxel, and refuse the others unless they are to be dropped."""
-    filled = roi_mask.any(axis=1)
-    empty = [name for name, has_voxels in zip(names, filled, strict=True) if not has_voxels]
-    if empty and (params.empty_rois == "error" or not filled.any()):
+def handle_empty_rois(dataset: xr.Dataset, *, params: NiftiParams, where: str) -> xr.Dataset:
+    """Refuse ROIs without a voxel, or drop them and keep their names in the attribute `dropped_rois`.
+
+    Parameters
+    ----------
+    dataset
+        With `roi_mask` (roi, voxel), bool.
+    params
+        `empty_rois` of the importer.
+    where
+        Which voxels there are, for the message.
+
+    Raises
+    ------
+    ParameterError
+        If there are such ROIs and they are not to be dropped, or no ROI would be left.
+    """
+    filled = dataset["roi_mask"].values.any(axis=1)
+    empty = dataset["roi"].values[~filled].tolist()
+    if not empty:
+        return dataset
+    if params.empty_rois == "error" or not filled.any():
         raise brainlens.ParameterError(
-            f"rois: expected a voxel of every ROI inside mask {params.mask!r}, found none of {brainlens.listed(empty)} "
-            f"({len(empty)} of {len(names)} ROIs). Check that mask and ROIs are of one subject and space, "
+            f"rois: expected a voxel of every ROI {where}, found none of {brainlens.listed(empty)} "
+            f"({len(empty)} of {len(filled)} ROIs). Check that mask and ROIs are of one subject and space, "
             "or leave those out with empty_rois='drop'."
         )
-    return filled
+    return dataset.isel(roi=filled).assign_attrs(dropped_rois=[*dataset.attrs.get("dropped_rois", ()), *empty])
 
 
 def _read_masks(

@@ -35,6 +35,9 @@ class Study:
     folder: Path
     bold: np.ndarray
     mask: np.ndarray
+    affine: np.ndarray
+    labels: np.ndarray
+    runs: np.ndarray
 
     def save(self, name: str, values: np.ndarray, *, affine: np.ndarray = OBLIQUE, t_r: float = 2.0, **header: Any) -> str:
         image = nib.Nifti1Image(values, affine, dtype=values.dtype)
@@ -61,7 +64,7 @@ class Study:
         return {**files, **changes}
 
     def read(self, **changes: Any) -> dict[str, xr.Dataset]:
-        return read_valid(**self.params(**changes))
+        return import_valid(**self.params(**changes))
 
     def error(self, **changes: Any) -> str:
         with pytest.raises(brainlens.BrainlensError) as caught:
@@ -69,7 +72,7 @@ class Study:
         return str(caught.value)
 
 
-def read_valid(**params: Any) -> dict[str, xr.Dataset]:
+def import_valid(**params: Any) -> dict[str, xr.Dataset]:
     """Import and check every dataset against its schema."""
     made = dict(read(params=NiftiParams(**params), context=brainlens.Context()))
     for dataset in made.values():
@@ -83,11 +86,16 @@ def study(tmp_path: Path) -> Study:
     bold = rng.integers(100, 3000, (*SHAPE, 20)).astype(np.int16)
     mask = np.ones(SHAPE, np.uint8)
     mask[0, 0] = mask[2, 3, 1] = 0
-    made = Study(tmp_path, bold, mask)
+    made = Study(tmp_path, bold, mask, OBLIQUE, np.array(LABELS * 2), np.repeat(RUNS, len(LABELS)))
     made.save("bold.nii.gz", bold)
     made.save("mask.nii.gz", mask)
     made.write("labels.txt", "".join(f"{label} {run}\n" for run in RUNS for label in LABELS))
     return made
+
+
+@pytest.fixture
+def read_valid() -> Callable[..., dict[str, xr.Dataset]]:
+    return import_valid
 
 
 @pytest.fixture

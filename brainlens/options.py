@@ -1,0 +1,117 @@
+"""Options of the command line that are made from a component's inputs and parameters, and back."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from brainlens.errors import ParameterError
+from brainlens.records import Component
+
+
+def component_options(component: Component) -> list[click.Parameter]:
+    """Return an option for each input and each parameter of a component."""
+    options: list[click.Parameter] = []
+    for key, wanted in component.inputs.items():
+        text = f"Name of a stored {wanted.kind}{', several separated by commas' if wanted.many else ''}."
+        options.append(click.Option([_flag(key), key], help=text if not wanted.optional else f"{text} [optional]"))
+    for key, info in component.params.model_fields.items():
+        default = "" if info.is_required() else f" [default: {_shown(info.get_default(call_default_factory=True))}]"
+        options.append(
+            click.Option(
+                [_flag(key), key], help=f"{info.description or ''}{default}", metavar=_type_word(info.annotation)
+            )
+        )
+    return options
+
+
+def name_option() -> click.Parameter:
+    """Return the option for the name of a result."""
+    return click.Option(["--name"], help="Name of the result. [default: made from component and recipe]")
+
+
+def common_options(*, device: bool) -> list[click.Parameter]:
+    """Return the options that every verb has; `device` adds where and how exactly to compute."""
+    options: list[click.Parameter] = [
+        click.Option(["--seed"], type=int, default=0, show_default=True, help="Every random choice derives from it."),
+        click.Option(["--recompute"], is_flag=True, help="Compute even if this very result is stored."),
+    ]
+    if device:
+        options.append(click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."))
+        options.append(
+            click.Option(["--precision"], default="float32", show_default=True, help="float32, bfloat16 or float16.")
+        )
+    return options
+
+
+def given_options(component: Component, options: dict[str, Any]) -> dict[str, Any]:
+    """Drop what was not given, and split the values of options that take several."""
+    given = {key: value for key, value in options.items() if value is not None}
+    for key, value in given.items():
+        several = key in component.inputs and component.inputs[key].many
+        annotation = component.params.model_fields[key].annotation if key in component.params.model_fields else None
+        if isinstance(value, str) and (several or _takes_several(annotation)):
+            given[key] = _parse_several(key, value, annotation)
+    return given
+
+
+def _parse_several(key: str, value: str, annotation: Any) -> Any:
+    if value.startswith(("[", "{")):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ParameterError(
+                f"{key}: expected values separated by commas, or JSON, found {value!r} ({error})."
+            ) from error
+    if _takes_text(annotation) and "," not in value:
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _takes_several(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(_takes_several(part) for part in typing.get_args(annotation))
+    return (origin or annotation) in (tuple, list, set, frozenset, dict)
+
+
+def _takes_text(annotation: Any) -> bool:
+    parts = (
+        typing.get_args(annotation)
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType)
+        else (annotation,)
+    )
+    return any(part in (str, Path) for part in parts)
+
+
+def extra_options(args: list[str]) -> dict[str, str]:
+    """Read `--name value` or `--name=value` pairs whose names only the component knows."""
+    options = {}
+    words = iter(args)
+    for word in words:
+        if not word.startswith("--"):
+            raise ParameterError(f"expected an option such as --name value, found {word!r}.")
+        key, equals, value = word[2:].partition("=")
+        options[key.replace("-", "_")] = value if equals else next(words, "")
+    return options
+
+
+def _type_word(annotation: Any) -> str:
+    if typing.get_origin(annotation) is typing.Literal:
+        return "[" + "|".join(map(str, typing.get_args(annotation))) + "]"
+    return "VALUES" if _takes_several(annotation) else getattr(annotation, "__name__", "value").upper()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(_shown(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+
+
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
