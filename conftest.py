@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import socket
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +39,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def _shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("homes")
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _shared_cache: Path) -> None:
+def _own_home(monkeypatch: pytest.MonkeyPatch, _homes: Path) -> None:
     """Give the test, and every process that it starts, an empty home."""
-    home = tmp_path_factory.mktemp("home")
+    home = _homes / uuid.uuid4().hex
+    home.mkdir()
     for variable, folder in {"HOME": "", "XDG_CACHE_HOME": ".cache", "XDG_CONFIG_HOME": ".config"}.items():
         monkeypatch.setenv(variable, str(home / folder))
     # Matplotlib lists all fonts once per folder, which takes seconds; one list serves all tests.
-    monkeypatch.setenv("MPLCONFIGDIR", str(_shared_cache))
+    monkeypatch.setenv("MPLCONFIGDIR", str(_homes / "matplotlib"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for variable in ("BRAINLENS_REGISTRY", "BRAINLENS_DISABLE_PLUGINS"):
         monkeypatch.delenv(variable, raising=False)

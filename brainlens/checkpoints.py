@@ -23,7 +23,7 @@ def pack_weights(state: Mapping[str, np.ndarray]) -> tuple[bytes, str]:
     >>> unpack_weights(content, sha256, where="here")["coef_"].shape
     (2, 2)
     """
-    content = save({name: np.ascontiguousarray(array) for name, array in state.items()})
+    content = save({name: np.asarray(array, order="C") for name, array in state.items()})
     return content, hashlib.sha256(content).hexdigest()
 
 

@@ -26,7 +26,7 @@ from brainlens.errors import RegistryError
 from brainlens.index import Index
 from brainlens.options import extra_options
 from brainlens.plugin_commands import plugins
-from brainlens.printing import print_json, print_table, size_text, tree_lines
+from brainlens.printing import print_json, print_table, say, size_text, tree_lines
 from brainlens.verbs import VERBS
 
 
@@ -230,6 +230,31 @@ def doctor(quick: bool, as_json: bool) -> None:
         click.echo("\n".join(lines(report)))
     if report["problems"]:
         sys.exit(1)
+
+
+@main.command()
+@click.argument("target", type=click.Path(path_type=Path), default="report.html")
+@click.option("--title", default="", help="Heading. [default: the registry's name]")
+@registry_option
+@click.pass_context
+def report(ctx: click.Context, target: Path, title: str) -> None:
+    """Write one HTML page about the registry: scores beside chance, what made them, what to cite."""
+    from brainlens.report import write_report
+
+    click.echo(write_report(open_registry(ctx, mode="r"), target, title=title))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="demo")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the simulated subject and the analyses.")
+def demo(folder: Path, seed: int) -> None:
+    """Run the main job on a simulated subject into FOLDER."""
+    from brainlens.demo import run_demo
+
+    summary = run_demo(folder, seed=seed, say=say)
+    for row in summary["scores"]:
+        click.echo(f"{row['label']}: {row['score']:.3f} (chance {row['chance']:.3f}, n {row['n']:.0f})")
+    click.echo(f"{folder / 'report.html'}  {folder / 'summary.json'}")
 
 
 main.add_command(plugins)

@@ -1,11 +1,13 @@
 """Carry out one component: resolve it, read its inputs, call it, validate and store what it gives back.
 
-Components compute; only this module and `fitting` write. Whatever fails, fails before anything is stored.
+Components compute; only this module, `ingesting` and `fitting` store. Whatever fails, fails before anything is stored.
 """
 
 from __future__ import annotations
 
 import contextlib
+import numbers
+import reprlib
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -17,7 +19,7 @@ import pydantic
 import xarray as xr
 
 from brainlens import provenance
-from brainlens.device import check_precision, resolve_device
+from brainlens.device import check_device, check_precision, resolve_device
 from brainlens.errors import BrainlensError, ParameterError, PluginError, RegistryError, SchemaError, closest
 from brainlens.labels import check_name
 from brainlens.manifest import digest_of, entry_of
@@ -100,32 +102,25 @@ def make_job(
     DeviceError
         If the device or precision is not to be had.
     """
-    fields = component.params.model_fields
-    unknown = [key for key in given if key not in fields and key not in component.inputs]
-    if unknown:
-        known = [*component.inputs, *fields]
-        raise ParameterError(f"{component.name}: unknown parameter {unknown[0]!r}. {closest(unknown[0], known)}")
-    params = make_params(component, {key: value for key, value in given.items() if key in fields})
-    missing = [key for key, wanted in component.inputs.items() if not wanted.optional and given.get(key) is None]
-    if missing:
-        kinds = ", ".join(f"{key!r} (a stored {component.inputs[key].kind})" for key in missing)
-        raise ParameterError(
-            f"{component.name}: missing input {kinds}. Give the name of a dataset; 'brainlens list' shows what is "
-            "stored."
-        )
-    inputs = {
-        key: _input_entries(work.place, component, key, given[key])
-        for key in component.inputs
-        if given.get(key) is not None
-    }
-    if not isinstance(settings.seed, int) or isinstance(settings.seed, bool) or settings.seed < 0:
-        raise ParameterError(f"seed: expected a whole number from 0, found {settings.seed!r}.")
+    chosen = {key: value for key, value in given.items() if key in component.inputs and not _is_absent(value)}
+    missing = [
+        f"missing input {key!r}, the name of a stored {wanted.kind}; 'brainlens list' shows what there is."
+        for key, wanted in component.inputs.items()
+        if not wanted.optional and key not in chosen
+    ]
+    rest = {key: value for key, value in given.items() if key not in component.inputs}
+    params, problems = _read_params(component, rest)
+    _raise_parameters(component, [*problems, *missing])
+    inputs = {key: _input_entries(work.place, component, key, chosen[key]) for key in component.inputs if key in chosen}
     context = Context(
-        seed=settings.seed,
+        seed=check_seed(settings.seed),
         device=resolve_device(settings.device) if component.uses_device else "cpu",
-        precision=check_precision(settings.precision),
+        precision=check_precision(settings.precision) if component.uses_device else "float32",
         quiet=work.quiet,
     )
+    # What makes no difference to the component is not recorded, but a word that names nothing is refused all the same.
+    check_device(settings.device)
+    check_precision(settings.precision)
     return Job(component=component, params=params, inputs=inputs, context=context, options=dict(options or {}))
 
 
@@ -135,71 +130,24 @@ def make_params(component: Component, given: Mapping[str, Any]) -> Any:
     Raises
     ------
     ParameterError
-        Listing every parameter that does not fit.
+        Listing every parameter that is unknown or does not fit.
     """
-    try:
-        return component.params(**given)
-    except pydantic.ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            path = ".".join(map(str, problem["loc"])) or "parameters"
-            found = "nothing" if problem["type"] == "missing" else repr(problem["input"])
-            lines.append(f"\n  {path}: {problem['msg'][:1].lower()}{problem['msg'][1:]}, found {found}")
-        count = "1 parameter does not fit" if len(lines) == 1 else f"{len(lines)} parameters do not fit"
-        raise ParameterError(
-            f"{component.name}: {count}{''.join(lines)}\n  See 'brainlens plugins info {component.name}'."
-        ) from error
+    params, problems = _read_params(component, given)
+    _raise_parameters(component, problems)
+    return params
 
 
-def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings) -> list[str]:
-    """Bring files in with an importer; return the names of the datasets that were stored."""
-    component = work.host.component(component_name, roles=("importer",))
-    base = check_name(settings.name)
-    job = make_job(work, component, given, settings)
-    function = work.host.resolve(component)
-    started = time.monotonic()
-    with guarded(work.host, component, "reading"):
-        made = function(params=job.params, context=job.context)
-        if not isinstance(made, Mapping) or not made:
-            raise PluginError(
-                f"component {component.name!r}: expected a mapping of names to datasets, found {type(made).__name__}."
-            )
-    sources = [provenance.digest_source(path) for path in job.context.sources]
-    recipe = job.recipe(sources)
-    named = {f"{base}/{part}" if part else base: dataset for part, dataset in made.items()}
-    stored = [
-        name
-        for name in named
-        if is_stored(work.place, name, {**recipe, "part": name.removeprefix(base).lstrip("/")}, settings)
-    ]
-    if len(stored) == len(named):
-        return list(named)
-    for name in named:
-        work.place.refuse_taken(check_name(name))
-    # All datasets are checked before the first is stored, so that bad input leaves nothing behind.
-    schemas = {
-        name: checked_schema(work, component, dataset, where=f"dataset {name!r}", kinds=component.output)
-        for name, dataset in named.items()
-    }
-    done: list[str] = []
-    try:
-        for name, dataset in named.items():
-            part = {**recipe, "part": name.removeprefix(base).lstrip("/")}
-            stamp = provenance.make_stamp(
-                part,
-                component,
-                origin=origin(work.host, component),
-                inputs={},
-                sources=sources,
-                wall_s=time.monotonic() - started,
-            )
-            _store(work, name, dataset, schemas[name], stamp)
-            done.append(name)
-    except BaseException:
-        for name in done:
-            work.place.remove(name)
-        raise
-    return list(named)
+def check_seed(seed: object) -> int:
+    """Return a seed as a plain number.
+
+    Raises
+    ------
+    ParameterError
+        If it is not a whole number from 0.
+    """
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
+        raise ParameterError(f"seed: expected a whole number from 0, found {seed!r}.")
+    return int(seed)
 
 
 def compute(work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings) -> str:
@@ -207,12 +155,12 @@ def compute(work: Workplace, component_name: str, given: Mapping[str, Any], sett
     component = work.host.component(component_name, roles=("analysis", "embedder", "generator"))
     job = make_job(work, component, given, settings)
     recipe = job.recipe()
-    name = settings.name or default_name("results", component, recipe)
+    name = result_name("results", component, recipe, settings)
     if is_stored(work.place, name, recipe, settings):
         return name
-    work.place.refuse_taken(check_name(name))
+    work.place.refuse_taken(name)
     function = work.host.resolve(component)
-    opened = {key: open_input(work.place, component, key, entries) for key, entries in job.inputs.items()}
+    opened = {key: open_input(work.place, component, key, job.inputs.get(key, [])) for key in component.inputs}
     started = time.monotonic()
     with guarded(work.host, component, "computing"):
         made = function(**opened, params=job.params, context=job.context)
@@ -220,8 +168,12 @@ def compute(work: Workplace, component_name: str, given: Mapping[str, Any], sett
     return name
 
 
-def open_input(place: Place, component: Component, key: str, entries: list[Entry]) -> xr.Dataset | list[xr.Dataset]:
-    """Open an input lazily: one dataset, or a list where the component takes several."""
+def open_input(
+    place: Place, component: Component, key: str, entries: list[Entry]
+) -> xr.Dataset | list[xr.Dataset] | None:
+    """Open an input lazily: one dataset, a list where the component takes several, None where there is none."""
+    if not entries:
+        return None
     opened = [open_dataset(place, entry.name) for entry in entries]
     return opened if component.inputs[key].many else opened[0]
 
@@ -246,7 +198,9 @@ def store_result(
         inputs=job.inputs,
         wall_s=time.monotonic() - started,
     )
-    return _store(work, name, made, schema, stamp, extra=extra)
+    entry = put_dataset(work.place, name, made, schema, provenance=stamp, extra=extra)
+    announce(work, entry, stamp)
+    return entry
 
 
 def checked_schema(work: Workplace, component: Component, made: Any, *, where: str, kinds: tuple[str, ...]) -> Schema:
@@ -280,8 +234,10 @@ def checked_schema(work: Workplace, component: Component, made: Any, *, where: s
     return schema
 
 
-def default_name(folder: str, component: Component, recipe: Mapping[str, Any]) -> str:
-    """Return the name of a result that the user did not name: its component and the digest of its recipe."""
+def result_name(folder: str, component: Component, recipe: Mapping[str, Any], settings: Settings) -> str:
+    """Return the name of a result: the user's, or one made of its component and the digest of its recipe."""
+    if settings.name is not None:
+        return check_name(settings.name)
     return f"{folder}/{component.name}/{digest_of(recipe).removeprefix('sha256:')[:12]}"
 
 
@@ -298,37 +254,81 @@ def guarded(host: PluginHost, component: Component, doing: str) -> Iterator[None
         yield
     except BrainlensError:
         raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
+    except (Exception, SystemExit) as error:
+        file, line = _place_of(error, component)
         text = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else "no message"
         raise PluginError(
             f"component {component.name!r} ({' '.join(origin(host, component))}) failed while {doing}: "
-            f"{type(error).__name__}: {text} "
-            f"({Path(last.filename).name}, line {last.lineno}). Nothing was stored. Report it to the plugin's "
+            f"{type(error).__name__}: {text} ({file}, line {line}). Nothing was stored. Report it to the plugin's "
             "authors with the traceback."
         ) from error
 
 
-def _store(
-    work: Workplace,
-    name: str,
-    dataset: xr.Dataset,
-    schema: Schema,
-    stamp: Mapping[str, Any],
-    *,
-    extra: Mapping[str, bytes] | None = None,
-) -> Entry:
-    entry = put_dataset(work.place, name, dataset, schema, provenance=stamp, extra=extra)
+def _place_of(error: BaseException, component: Component) -> tuple[str, int]:
+    """Return file and line where a component failed: the innermost of its own code, not of a library below it."""
+    package = component.target.partition(":")[0].partition(".")[0]
+    frames = [
+        (frame.f_globals.get("__name__", ""), frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    own = [item for item in frames if item[0].partition(".")[0] == package]
+    _, file, line = (own or frames)[-1]
+    return Path(file).name, line
+
+
+def announce(work: Workplace, entry: Entry, stamp: Mapping[str, Any]) -> None:
+    """Tell the plugins of a stored result; what fails there is logged and changes nothing."""
     for failure in work.host.announce(Result(entry=entry, registry=str(work.place), provenance=stamp)):
         Context().log.warning(failure)
-    return entry
 
 
 def is_stored(place: Place, name: str, recipe: Mapping[str, Any], settings: Settings) -> bool:
     """Whether this very result is stored under this name already, so that it need not be computed again."""
-    if settings.recompute or not any(entry.name == name for entry in query_entries(place, {"name": name})):
+    if settings.recompute or not query_entries(place, {"name": name}):
         return False
     return entry_of(name, read_manifest(place, name)).recipe == digest_of(recipe)
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or (isinstance(value, list | tuple) and not value)
+
+
+def shown(value: object) -> str:
+    """Quote a value, long ones shortened; say of what type it is where quoting would print pages."""
+    plain = value is None or isinstance(value, str | int | float | Path | list | tuple | dict)
+    return reprlib.repr(value) if plain else type(value).__name__
+
+
+def _read_params(component: Component, given: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """Return a component's parameters, or None and a sentence for each that is unknown or does not fit."""
+    fields = component.params.model_fields
+    known = [*component.inputs, *fields]
+    problems = [f"unknown parameter {key!r}. {closest(key, known)}" for key in given if key not in fields]
+    try:
+        params = component.params(**{key: value for key, value in given.items() if key in fields})
+    except pydantic.ValidationError as error:
+        return None, [*problems, *(_sentence(problem) for problem in error.errors())]
+    return (None if problems else params), problems
+
+
+def _sentence(problem: Any) -> str:
+    path = ".".join(map(str, problem["loc"])) or "parameters"
+    if problem["type"] == "missing":
+        return f"{path}: expected a value, found none."
+    said = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
+    if problem["type"] == "value_error":
+        return f"{path}: {said}."
+    expected = f"expected {said}" if problem["msg"].startswith("Input should be ") else f"{said[:1].lower()}{said[1:]}"
+    return f"{path}: {expected}, found {shown(problem['input'])}."
+
+
+def _raise_parameters(component: Component, problems: list[str]) -> None:
+    see = f"See 'brainlens plugins info {component.name}'."
+    if len(problems) == 1:
+        raise ParameterError(f"{component.name}: {problems[0]} {see}")
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise ParameterError(f"{component.name}: {len(problems)} problems{lines}\n  {see}")
 
 
 def _input_entries(place: Place, component: Component, key: str, given: Any) -> list[Entry]:

@@ -26,10 +26,8 @@ def resolve_device(name: str = "auto") -> str:
     >>> resolve_device("cpu")
     'cpu'
     """
-    if name == "cpu":
+    if check_device(name) == "cpu":
         return "cpu"
-    if name != "auto" and not re.fullmatch(r"cuda(:\d+)?", name):
-        raise DeviceError(f"device {name!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:N'.")
     if find_spec("torch") is None:
         if name == "auto":
             return "cpu"
@@ -47,6 +45,19 @@ def resolve_device(name: str = "auto") -> str:
             f"device {name!r}: expected a CUDA device of that number, found {count} here. Use device='cpu' or 'auto'."
         )
     return f"cuda:{number}"
+
+
+def check_device(name: str) -> str:
+    """Return a device's name if it is one, whether or not there is such a device here.
+
+    Raises
+    ------
+    DeviceError
+        If it is none.
+    """
+    if not (isinstance(name, str) and re.fullmatch(r"auto|cpu|cuda(:\d+)?", name)):
+        raise DeviceError(f"device {name!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+    return name
 
 
 def check_precision(name: str) -> str:

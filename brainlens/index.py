@@ -1,7 +1,8 @@
 """The index: an SQLite cache of the manifests, so that listing is instant; it can be rebuilt at any time.
 
-Datasets that appeared or vanished behind its back are found by listing folders, not by reading manifests: a
-dataset folder is published by one rename, so a changed dataset is a changed inode. Nothing numeric is imported.
+Datasets that appeared, vanished or were replaced behind its back are found by listing folders and asking when each
+manifest was written, not by reading manifests. Every row carries a checksum, since SQLite has none. Nothing numeric
+is imported.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,10 +18,25 @@ from typing import Any
 
 from brainlens import manifest
 from brainlens.errors import BrainlensError
+from brainlens.labels import check_name
 from brainlens.records import Entry
 
 PRIVATE = ".brainlens"
 VERSION = 1
+# A listing never waits long for another one: without the cache it reads the manifests themselves.
+PATIENCE_S = 2.0
+_NOT_NOW = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 _COLUMNS = (
     "name",
     "kind",
@@ -50,63 +67,73 @@ class Index:
 
     def entries(self, *, where: str = "1", values: tuple[str, ...] = ()) -> list[Entry]:
         """Return all entries that fit an SQL condition over the columns, by name."""
-        query = f"SELECT {','.join(_COLUMNS)} FROM dataset WHERE {where} ORDER BY name"
-        with closing(self._refreshed()) as database:
-            return [_entry(row) for row in database.execute(query, values)]
+        return [_entry(row) for row in self._select(_COLUMNS, where, values)]
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Return name, kind, subject, size and creation time of everything: the light path of `brainlens list`."""
-        with closing(self._refreshed()) as database:
-            return database.execute(
-                "SELECT name, kind, subject, size_bytes, created FROM dataset ORDER BY name"
-            ).fetchall()
+        return self._select(("name", "kind", "subject", "size_bytes", "created"), "1", ())
 
     def rebuild(self) -> int:
         """Forget everything and read all manifests again; return how many there are."""
-        (self.root / PRIVATE / "index.sqlite").unlink(missing_ok=True)
+        _discard(self.root / PRIVATE / "index.sqlite")
         return len(self.entries())
 
-    def _refreshed(self) -> sqlite3.Connection:
-        """Open the cache and bring it up to date; without a writable folder, do so in memory."""
+    def _select(self, columns: tuple[str, ...], where: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        # Sorted here: the table has no key that a damaged page could put in another order.
+        query = f"SELECT {','.join(columns)} FROM dataset WHERE {where}"
         path = self.root / PRIVATE / "index.sqlite"
         try:
-            database = _open(str(path))
+            with closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
+                self._refresh(database)
+                return sorted(database.execute(query, values).fetchall())
+        except (sqlite3.Error, _DamagedError) as error:
+            # It is only a cache: one that is damaged is begun anew, one that cannot be had now is not needed.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_NOW:
+                _discard(path)
+        with closing(sqlite3.connect(":memory:")) as database:
             self._refresh(database)
-        except sqlite3.DatabaseError as error:
-            # It is only a cache: one that is damaged is begun anew, one that cannot be written is not needed.
-            if "malformed" in str(error) or "not a database" in str(error):
-                path.unlink(missing_ok=True)
-            database = _open(":memory:")
-            self._refresh(database)
-        return database
+            return sorted(database.execute(query, values).fetchall())
 
     def _refresh(self, database: sqlite3.Connection) -> None:
-        known: dict[str, int] = dict(database.execute("SELECT name, inode FROM dataset"))
-        new: list[tuple[Any, ...]] = []
-        seen: set[str] = set()
+        """Bring the table up to date; nothing is locked or written when nothing has changed."""
         self.broken = {}
-        for name, inode in self._folders(known):
-            if known.get(name) == inode:
-                seen.add(name)
-                continue
-            try:
-                content = (self.root / name / manifest.FILE).read_bytes()
-                entry = manifest.entry_of(name, manifest.unseal(content, where=f"dataset {name!r}"))
-            except (BrainlensError, OSError) as error:
-                self.broken[name] = str(error)
-                continue
-            seen.add(name)
-            new.append((*_values(entry), inode))
-        gone = known.keys() - seen
-        if not new and not gone:
+        known = _known(database)
+        found = dict(self._folders())
+        stale = {name for name, (stamp, _) in (known or {}).items() if found.get(name) != stamp}
+        new = {name: stamp for name, stamp in found.items() if name in stale or name not in (known or {})}
+        rows = list(self._read(new))
+        if known is not None and not rows and not stale:
             return
         with database:
-            database.executemany("DELETE FROM dataset WHERE name = ?", [(name,) for name in gone])
-            marks = ",".join("?" * (len(_COLUMNS) + 1))
-            database.executemany(f"INSERT OR REPLACE INTO dataset VALUES ({marks})", new)
+            database.execute("BEGIN IMMEDIATE")
+            # Another process may have done the same since: its rows are replaced, so that none is there twice.
+            known = _known(database)
+            if known is None:
+                _create(database)
+            gone = [(row,) for name, (_, row) in (known or {}).items() if name in stale or name in new]
+            database.executemany("DELETE FROM dataset WHERE rowid = ?", gone)
+            marks = ",".join("?" * (len(_COLUMNS) + 2))
+            database.executemany(f"INSERT INTO dataset VALUES ({marks})", rows)
 
-    def _folders(self, known: dict[str, int]) -> Iterator[tuple[str, int]]:
-        """Yield name and inode of every dataset folder; folders of the index are not opened again."""
+    def _read(self, new: dict[str, str]) -> Iterator[tuple[Any, ...]]:
+        """Yield a row for every manifest that can be read; say in `broken` why the others cannot."""
+        for name, stamp in new.items():
+            try:
+                content = (self.root / check_name(name) / manifest.FILE).read_bytes()
+                entry = manifest.entry_of(name, manifest.unseal(content, where=f"dataset {name!r}"))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.broken[name] = f"dataset {name!r}: its manifest cannot be read ({error.strerror})."
+                continue
+            except BrainlensError as error:
+                self.broken[name] = str(error)
+                continue
+            row = (*_values(entry), stamp)
+            yield (*row, _checksum(row))
+
+    def _folders(self) -> Iterator[tuple[str, str]]:
+        """Yield name and signature of every dataset folder; neither links nor hidden folders are followed."""
         waiting = [""]
         while waiting:
             prefix = waiting.pop()
@@ -118,32 +145,56 @@ class Index:
                 for item in entries:
                     if item.name.startswith(".") or not item.is_dir(follow_symlinks=False):
                         continue
+                    if item.name == "c":
+                        # No dataset is called that: these are the chunks of an array that no manifest answers for.
+                        orphan = prefix.rpartition("/")[0] or prefix
+                        self.broken[orphan] = (
+                            f"dataset {orphan!r}: expected {manifest.FILE}, found data without it. Restore it from a copy, or remove it."
+                        )
+                        continue
                     name = f"{prefix}/{item.name}" if prefix else item.name
-                    if name in known or os.path.exists(os.path.join(item.path, manifest.FILE)):
-                        yield name, item.inode()
+                    stamp = manifest.signature(item.path)
+                    if stamp is not None:
+                        yield name, stamp
                     else:
                         waiting.append(name)
 
 
-def _open(target: str) -> sqlite3.Connection:
-    database = sqlite3.connect(target, timeout=30)
-    try:
-        if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-            _create(database)
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
+class _DamagedError(Exception):
+    """A row of the cache does not match its checksum."""
+
+
+def _known(database: sqlite3.Connection) -> dict[str, tuple[str, int]] | None:
+    """Return signature and row of every name in the table; None when there is no table of this version."""
+    if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+        return None
+    known = {}
+    for row, *values, checksum in database.execute("SELECT rowid, * FROM dataset"):
+        if _checksum(values) != checksum:
+            raise _DamagedError(str(values[0]))
+        known[values[0]] = (values[-1], row)
+    return known
+
+
+def _checksum(values: Any) -> int:
+    return zlib.crc32("\0".join(map(str, values)).encode("utf-8", "surrogateescape"))
 
 
 def _create(database: sqlite3.Connection) -> None:
-    with database:
-        database.execute("DROP TABLE IF EXISTS dataset")
-        columns = ",".join(f"{name} {'INTEGER' if name == 'size_bytes' else 'TEXT'}" for name in _COLUMNS)
-        database.execute(f"CREATE TABLE dataset ({columns}, inode INTEGER, PRIMARY KEY (name))")
-        for column in ("kind", "subject", "plugin", "recipe"):
-            database.execute(f"CREATE INDEX by_{column} ON dataset ({column})")
-        database.execute(f"PRAGMA user_version = {VERSION}")
+    # No keys and no indexes: each would be a second copy of a name that could be damaged on its own.
+    columns = ",".join(f"{name} {'INTEGER' if name == 'size_bytes' else 'TEXT'}" for name in _COLUMNS)
+    database.execute("DROP TABLE IF EXISTS dataset")
+    database.execute(f"CREATE TABLE dataset ({columns}, signature TEXT, checksum INTEGER)")
+    database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _discard(path: Path) -> None:
+    """Delete a cache, its journal first: a journal without its file would be played into the next one."""
+    for ending in ("-journal", "-wal", "-shm", ""):
+        try:
+            os.unlink(f"{path}{ending}")
+        except OSError:
+            continue
 
 
 def _values(entry: Entry) -> tuple[Any, ...]:

@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +18,24 @@ from pathlib import Path
 import zarr
 
 from brainlens import manifest
-from brainlens.errors import RegistryError
+from brainlens.errors import RegistryError, closest
 from brainlens.index import PRIVATE, Index
 from brainlens.records import Entry
-from brainlens.write import sync_tree
+from brainlens.write import sync_folder, sync_tree
 
-_GROUP = (json.dumps({"attributes": {}, "zarr_format": 3, "node_type": "group"}, indent=2) + "\n").encode()
+_MARK = "brainlens_registry"
+_LOCKLESS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
+_OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def _group(attributes: dict[str, int]) -> bytes:
+    group = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
+    return (json.dumps(group, indent=2) + "\n").encode()
+
+
+_BARE_GROUP = _group({})
 
 
 class LocalPlace:
@@ -52,11 +63,22 @@ class LocalPlace:
         return zarr.storage.LocalStore(self.root, read_only=True)
 
     def read(self, name: str, file: str) -> bytes | None:
-        """Return a file of a dataset, or None when there is none."""
+        """Return a file of a dataset, or None when there is none.
+
+        Raises
+        ------
+        RegistryError
+            If it may not be read, or lies behind a symbolic link.
+        """
+        self._refuse_links(name)
         try:
             return (self.root / name / file).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise RegistryError(
+                f"dataset {name!r} in {str(self.root)!r}: {file} cannot be read ({error.strerror}). Ask its owner for access, or restore it from a copy."
+            ) from error
 
     def file_problems(self, name: str, files: dict[str, tuple[int, str]], *, read: bool) -> list[str]:
         """List what differs between a dataset's files and its manifest."""
@@ -70,11 +92,6 @@ class LocalPlace:
         """Return the names of all datasets, sorted."""
         return [entry.name for entry in self.entries()]
 
-    def broken(self) -> dict[str, str]:
-        """Return the names whose manifests cannot be read, and why."""
-        self.entries()
-        return dict(self.index.broken)
-
     @contextlib.contextmanager
     def stage(self) -> Iterator[Path]:
         """Give an empty folder on the registry's own file system; it is gone afterwards, published or not.
@@ -84,18 +101,24 @@ class LocalPlace:
         RegistryError
             If the folder cannot be written, or the disk is full while it is being written.
         """
-        staging = self.root / PRIVATE / "staging"
         with _explained(self.root):
             self._make_root()
-            staging.mkdir(parents=True, exist_ok=True)
-            _sweep(staging)
-            folder = staging / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-            folder.mkdir()
-        try:
-            with _explained(self.root):
+            staging = self.root / PRIVATE / "staging"
+            with self._locked():
+                _sweep(staging)
+                area = staging / uuid.uuid4().hex
+                # The lock says that the writer is alive: it goes with the process, on whichever machine it runs.
+                claim = os.open(f"{area}.lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+                _try_lock(claim, fcntl.LOCK_EX)
+            try:
+                folder = area / "dataset"
+                folder.mkdir(parents=True)
                 yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                shutil.rmtree(area, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{area}.lock")
+                os.close(claim)
 
     def publish(self, staged: Path, name: str) -> None:
         """Flush a staged folder and give it its name.
@@ -110,55 +133,90 @@ class LocalPlace:
             with self._locked():
                 self.refuse_taken(name)
                 target = self.root / name
+                _make_group(self.root, staged.parent, {_MARK: manifest.FORMAT})
                 for parent in reversed(target.relative_to(self.root).parents[:-1]):
-                    _make_group(self.root / parent)
-                os.rename(staged, target)
-                _sync_folder(target.parent)
+                    _make_group(self.root / parent, staged.parent, {})
+                _remove_bare(target)
+                try:
+                    os.rename(staged, target)
+                except OSError as error:
+                    if error.errno not in _OCCUPIED:
+                        raise
+                    # Where the file system has no locks, the rename itself decides between two writers.
+                    self.refuse_taken(name)
+                    raise
+                sync_folder(target.parent)
 
     def refuse_taken(self, name: str) -> None:
         """Raise if no dataset of this name can be made."""
+        self._refuse_links(name)
         parts = name.split("/")
         for count in range(1, len(parts) + 1):
             above = "/".join(parts[:count])
             if (self.root / above / manifest.FILE).exists():
                 if above == name:
                     raise RegistryError(
-                        f"dataset {name!r} exists in {str(self.root)!r}; stored datasets never change. Choose "
-                        "another name, or remove it first."
+                        f"dataset {name!r} exists in {str(self.root)!r}; stored datasets never change. Choose another name, or remove it first."
                     )
                 raise RegistryError(
                     f"dataset name {name!r}: {above!r} is a dataset, so nothing can lie below it. Choose another name."
                 )
-        if (self.root / name).exists():
+            if (self.root / above).exists() and not (self.root / above).is_dir():
+                raise RegistryError(
+                    f"dataset name {name!r}: {above!r} is a file in {str(self.root)!r}. Choose another name."
+                )
+        if (self.root / name).exists() and not _is_bare(self.root / name):
             raise RegistryError(
-                f"dataset name {name!r}: that is a folder in {str(self.root)!r} already. Choose a name below it, "
-                f"such as '{name}/response'."
+                f"dataset name {name!r}: that is a folder in {str(self.root)!r} already. Choose a name below it, such as '{name}/response'."
             )
 
     def remove(self, name: str) -> None:
-        """Take a dataset away: it vanishes at once, its files are deleted afterwards."""
-        trash = self.root / PRIVATE / "staging" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+        """Take a dataset away: it vanishes at once, its files are deleted afterwards.
+
+        Raises
+        ------
+        RegistryError
+            If there is none, or the folder cannot be written.
+        """
+        self._refuse_links(name)
         with _explained(self.root):
-            trash.parent.mkdir(parents=True, exist_ok=True)
+            trash = self.root / PRIVATE / "staging" / uuid.uuid4().hex
             with self._locked():
+                if not _is_dataset(self.root / name):
+                    raise RegistryError(
+                        f"no dataset {name!r} in {str(self.root)!r}. {closest(name, self.names(), what='stored')}"
+                    )
+                trash.parent.mkdir(exist_ok=True)
                 os.rename(self.root / name, trash)
-                _sync_folder((self.root / name).parent)
+                sync_folder((self.root / name).parent)
             shutil.rmtree(trash, ignore_errors=True)
+
+    def _refuse_links(self, name: str) -> None:
+        folder = self.root
+        for part in name.split("/"):
+            folder = folder / part
+            if folder.is_symlink():
+                raise RegistryError(
+                    f"dataset name {name!r}: {str(folder)!r} is a symbolic link, which a registry does not follow. Open the registry it points to, or copy the dataset."
+                )
 
     def _make_root(self) -> None:
         if not self.root.parent.is_dir():
             raise RegistryError(
-                f"registry {str(self.root)!r}: expected its parent folder to exist, found none. Make it, or "
-                "correct the path."
+                f"registry {str(self.root)!r}: expected its parent folder to exist, found none. Make it, or correct the path."
             )
-        _make_group(self.root)
-        (self.root / PRIVATE).mkdir(exist_ok=True)
+        # In this order a writer that is killed in between leaves an empty folder or a registry, never a third thing.
+        for folder in (self.root, self.root / PRIVATE, self.root / PRIVATE / "staging"):
+            folder.mkdir(exist_ok=True)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.root / PRIVATE / "lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        descriptor = os.open(self.root / PRIVATE / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _try_lock(descriptor, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(descriptor)
 
 
 def open_local(path: Path, *, must_exist: bool) -> LocalPlace:
@@ -177,51 +235,114 @@ def open_local(path: Path, *, must_exist: bool) -> LocalPlace:
     if not root.exists():
         if must_exist:
             raise RegistryError(
-                f"registry {str(path)!r}: expected a folder, found nothing. Correct the path, or make it by "
-                "storing something."
+                f"registry {str(path)!r}: expected a folder, found nothing. Correct the path, or make it by storing something."
             )
-    elif not (root / PRIVATE).is_dir() and any(root.iterdir()):
+    elif not os.access(root, os.R_OK | os.X_OK):
         raise RegistryError(
-            f"registry {str(path)!r}: expected an empty folder or a registry, found a folder of other things. "
-            "Choose another folder."
+            f"registry {str(path)!r}: expected a folder that can be read, found one that cannot. Ask its owner for access."
+        )
+    elif not _is_registry(root):
+        raise RegistryError(
+            f"registry {str(path)!r}: expected an empty folder or a registry, found a folder of other things. Choose another folder."
         )
     return LocalPlace(root)
 
 
-def _make_group(folder: Path) -> None:
-    """Make a folder that is a Zarr group, so that the registry is one Zarr hierarchy."""
-    folder.mkdir(exist_ok=True)
-    file = folder / "zarr.json"
-    if not file.exists():
-        draft = folder / f".zarr.json.{uuid.uuid4().hex}"
-        draft.write_bytes(_GROUP)
-        os.replace(draft, file)
-
-
-def _sweep(staging: Path) -> None:
-    """Delete what writers on this machine left behind when they were killed."""
-    for leftover in staging.iterdir():
-        host, _, rest = leftover.name.rpartition("-")[0].rpartition("-")
-        if host == socket.gethostname() and rest.isdigit() and not _is_alive(int(rest)):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+def _is_registry(root: Path) -> bool:
+    """Whether a folder is a registry or may become one; a copy made without hidden folders is still a registry."""
+    if (root / PRIVATE).is_dir():
         return True
+    try:
+        group = json.loads((root / "zarr.json").read_bytes())
+        return _MARK in group["attributes"]
+    except FileNotFoundError:
+        return not any(root.iterdir())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _make_group(folder: Path, area: Path, attributes: dict[str, int]) -> None:
+    """Make a folder that is a Zarr group, with one rename, so that the registry is one Zarr hierarchy."""
+    if (folder / "zarr.json").exists():
+        return
+    draft = area / uuid.uuid4().hex
+    draft.mkdir()
+    (draft / "zarr.json").write_bytes(_group(attributes))
+    sync_tree(draft)
+    try:
+        os.rename(draft, folder)
+    except OSError as error:
+        if error.errno not in _OCCUPIED:
+            raise
+        os.replace(draft / "zarr.json", folder / "zarr.json")
+        sync_folder(folder)
+    sync_folder(folder.parent)
+
+
+def _is_bare(folder: Path) -> bool:
+    """Whether there is nothing below a folder but empty groups: what is left when datasets were removed."""
+    for item in os.scandir(folder):
+        if item.is_dir(follow_symlinks=False):
+            if not _is_bare(Path(item.path)):
+                return False
+        elif item.name != "zarr.json" or Path(item.path).read_bytes() != _BARE_GROUP:
+            return False
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _remove_bare(folder: Path) -> None:
+    """Delete a folder of empty groups; `rmdir` refuses should anything else have come to lie in it."""
+    if not folder.exists():
+        return
+    for item in list(os.scandir(folder)):
+        if item.is_dir(follow_symlinks=False):
+            _remove_bare(Path(item.path))
+        else:
+            os.unlink(item.path)
+    os.rmdir(folder)
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Whether a folder is a dataset, or what is left of one whose manifest is gone."""
+    if (folder / manifest.FILE).exists():
+        return True
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return (folder / "zarr.json").read_bytes() != _BARE_GROUP
+    except OSError:
+        return False
+
+
+def _sweep(staging: Path) -> None:
+    """Delete what killed writers left behind: whatever no living process holds the lock of."""
+    for token in {item.name.removesuffix(".lock") for item in os.scandir(staging)}:
+        area = staging / token
+        try:
+            claim = os.open(f"{area}.lock", os.O_RDWR)
+        except FileNotFoundError:
+            # Only removed datasets lie here without a lock.
+            shutil.rmtree(area, ignore_errors=True)
+            continue
+        except OSError:
+            continue
+        try:
+            if _try_lock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(area, ignore_errors=True)
+                os.unlink(f"{area}.lock")
+        finally:
+            os.close(claim)
+
+
+def _try_lock(descriptor: int, how: int) -> bool:
+    """Lock an open file; False when another process holds it, or the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _LOCKLESS:
+            return False
+        raise
+    return True
 
 
 @contextlib.contextmanager
@@ -230,16 +351,16 @@ def _explained(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error.filename, str) and not Path(error.filename).is_relative_to(root):
+            raise  # Not ours: a file that the dataset is still being read from.
+        if error.errno in _FULL:
             free = shutil.disk_usage(root if root.exists() else root.parent).free
             raise RegistryError(
-                f"registry {str(root)!r}: the disk is full ({free / 1e6:.1f} MB free). Nothing was stored. Make "
-                "room, or put the registry elsewhere."
+                f"registry {str(root)!r}: the disk is full ({free / 1e6:.1f} MB free). Nothing was stored. Make room, or put the registry elsewhere."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _READ_ONLY:
             raise RegistryError(
-                f"registry {str(root)!r}: expected a folder that can be written, found a read-only one "
-                f"({error.strerror}). Nothing was stored. "
+                f"registry {str(root)!r}: expected a folder that can be written, found a read-only one ({error.strerror}). Nothing was changed. "
                 "Ask for write access, or copy what you need into a registry of your own with 'brainlens export'."
             ) from error
         raise

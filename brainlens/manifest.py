@@ -18,6 +18,7 @@ from brainlens.records import Entry
 
 FORMAT = 1
 FILE = "manifest.json"
+_FIELDS = frozenset({"schema", "subject", "digest", "dims", "files", "provenance"})
 
 
 def canonical(value: object) -> bytes:
@@ -62,7 +63,7 @@ def unseal(content: bytes, *, where: str) -> dict[str, Any]:
         sealed = json.loads(content)
         claimed = sealed.pop("manifest_digest")
         genuine = digest_of(sealed)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RegistryError(f"{where}: expected a manifest, found damaged text ({error}). {remedy}") from error
     if claimed != genuine:
         raise RegistryError(f"{where}: expected manifest digest {claimed}, found {genuine}: it was altered. {remedy}")
@@ -71,8 +72,27 @@ def unseal(content: bytes, *, where: str) -> dict[str, Any]:
             f"{where}: expected manifest format {FORMAT}, found {sealed.get('format')!r}. Open it with the version "
             "of brainlens that wrote it, or newer."
         )
+    # JSON has several spellings of one value (1e-06 and 1E-06), and a flipped bit can lead from one to another.
+    if seal(sealed) != content:
+        raise RegistryError(f"{where}: expected the manifest as it was written, found another spelling of it. {remedy}")
+    missing = sorted(_FIELDS - sealed.keys())
+    if missing:
+        raise RegistryError(f"{where}: expected {missing[0]!r} in the manifest, found none. {remedy}")
     body: dict[str, Any] = sealed
     return body
+
+
+def signature(folder: str | Path) -> str | None:
+    """Return what tells one publication of a dataset from another without reading anything; None when there is none.
+
+    The inode of a removed dataset is given to the next one at once, so time and size belong to it. Time of change
+    (ctime) does not: it moves when a backup makes a hard link.
+    """
+    try:
+        found = os.stat(os.path.join(folder, FILE))
+    except OSError:
+        return None
+    return f"{found.st_ino}:{found.st_mtime_ns}:{found.st_size}"
 
 
 def entry_of(name: str, body: Mapping[str, Any]) -> Entry:
@@ -102,12 +122,16 @@ def file_problems(folder: Path, files: Mapping[str, tuple[int, str]], *, read: b
         path = folder / name
         try:
             found = os.stat(path).st_size
-        except OSError:
+            altered = found == size and (read or name.endswith("zarr.json")) and file_digest(path) != digest
+        except (FileNotFoundError, NotADirectoryError):
             yield f"{name}: missing"
+            continue
+        except OSError as error:
+            yield f"{name}: cannot be read ({error.strerror})"
             continue
         if found != size:
             yield f"{name}: expected {size} bytes, found {found}"
-        elif (read or name.endswith("zarr.json")) and file_digest(path) != digest:
+        elif altered:
             yield f"{name}: content was altered (SHA-256 differs)"
     if read:
         extra = sorted({name for name, _ in walk_files(folder)} - {*files, FILE})

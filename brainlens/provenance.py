@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from typing import Any
 from brainlens import __version__, manifest
 from brainlens.records import Component, Context, Entry
 
-_LIBRARIES = ("numpy", "xarray", "zarr", "torch", "scipy", "nibabel", "nilearn", "open_clip_torch", "diffusers")
+_LIBRARIES = (
+    *("numpy", "xarray", "zarr", "pandas", "scipy", "scikit-learn", "torch", "h5py", "pillow"),
+    *("nibabel", "nilearn", "open_clip_torch", "diffusers"),
+)
 
 
 def plain_params(params: Any) -> dict[str, Any]:
@@ -95,7 +99,8 @@ def stamp_put() -> dict[str, Any]:
 
 
 def digest_source(path: Path) -> dict[str, Any]:
-    """Return path, size and SHA-256 of a file, or of a folder's files taken together."""
+    """Return absolute path, size and SHA-256 of a file, or of a folder's files taken together."""
+    path = Path(os.path.abspath(path))
     if path.is_dir():
         files = [[name, manifest.file_digest(file)] for name, file in manifest.walk_files(path)]
         size = sum(file.stat().st_size for _, file in manifest.walk_files(path))

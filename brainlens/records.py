@@ -25,8 +25,14 @@ Role = Literal["importer", "embedder", "decoder", "encoder", "generator", "analy
 Item = TypeVar("Item")
 
 # Words that the verbs use themselves, so that no component may claim them for a parameter or an input.
-_VERB_OPTIONS = frozenset({"name", "seed", "device", "precision", "recompute", "component", "registry", "json", "help"})
+_VERB_OPTIONS = frozenset(
+    {"name", "seed", "device", "precision", "recompute", "component", "registry", "json", "help"}
+    | {"self", "params", "context"}
+)
 _FIT_OPTIONS = frozenset({"roi", "average", "standardize", "split", "leave_out"})
+_ROLE_OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"decoder": _FIT_OPTIONS, "encoder": _FIT_OPTIONS, "exporter": frozenset({"dataset", "target", "exporter"})}
+)
 
 _ROLE_INPUTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -43,7 +49,10 @@ class Params(BaseModel):
     provenance record are generated from them.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # Infinite numbers are written as text: JSON has no word for them, and null would not come back as a number.
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="strings"
+    )
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,8 @@ class Component:
         Subclass of `Params` with a default and a description for every field.
     inputs
         Name of each input dataset to its kind (`"embedding"`) or an `Input`. Decoders and encoders have
-        `response` and `target`; their kinds may be narrowed here.
+        `response` and `target`, and no others; their kinds may be narrowed here. An optional input that is not
+        given comes as None.
     output
         Kinds of the datasets that come out.
     uses_device
@@ -129,11 +139,19 @@ class Component:
             raise PluginError(
                 f"component {self.name!r}: params expected a subclass of brainlens.Params, found {self.params!r}."
             )
-        inputs = {**_ROLE_INPUTS.get(self.role, {}), **self.inputs}
+        own = _ROLE_INPUTS.get(self.role, {})
+        surplus = sorted(set(self.inputs) - set(own)) if own else []
+        if surplus:
+            raise PluginError(
+                f"component {self.name!r}: a {self.role} has the inputs {' and '.join(map(repr, own))} only, found "
+                f"{surplus[0]!r}. Make it a parameter, or the component an analysis."
+            )
+        inputs = {**own, **self.inputs}
         frozen = {key: kind if isinstance(kind, Input) else Input(kind) for key, kind in inputs.items()}
         object.__setattr__(self, "inputs", MappingProxyType(frozen))
-        object.__setattr__(self, "output", (self.output,) if isinstance(self.output, str) else tuple(self.output))
-        reserved = _VERB_OPTIONS | (_FIT_OPTIONS if self.role in _ROLE_INPUTS else frozenset())
+        output: Any = self.output
+        object.__setattr__(self, "output", (output,) if isinstance(output, str) else tuple(output))
+        reserved = _VERB_OPTIONS | _ROLE_OPTIONS.get(self.role, frozenset())
         taken = sorted(reserved & {*self.params.model_fields, *self.inputs})
         if taken:
             raise PluginError(f"component {self.name!r}: {taken[0]!r} is reserved for the verbs. Rename that option.")
@@ -190,13 +208,16 @@ class Context:
         RegistryError
             If there is no such file or folder, naming the closest in its folder.
         """
+        if not str(path):
+            raise RegistryError("file '': expected the path of a file or folder, found ''. Give its path.")
         found = Path(path).expanduser()
         if not found.exists():
             folder = found.parent
             while not folder.is_dir() and folder != folder.parent:
                 folder = folder.parent
             near = difflib.get_close_matches(found.name, [item.name for item in folder.iterdir()], n=1)
-            hint = f"Closest in {str(folder)!r}: {near[0]!r}." if near else f"Nothing in {str(folder)!r} is named alike."
+            where = repr(str(folder))
+            hint = f"Closest in {where}: {near[0]!r}." if near else f"Nothing in {where} is named alike."
             raise RegistryError(f"file {str(path)!r}: expected a file or folder, found nothing there. {hint}")
         if found not in self.sources:
             self.sources.append(found)

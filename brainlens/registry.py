@@ -11,11 +11,10 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from brainlens import compute, exporting, fitting, provenance
+from brainlens import compute, exporting, fitting, ingesting, provenance
 from brainlens.batches import Batches
 from brainlens.compute import Settings, Workplace
 from brainlens.errors import RegistryError, SchemaError, closest
-from brainlens.fitting import Preparation
 from brainlens.labels import check_name
 from brainlens.lineage import trace_lineage
 from brainlens.plugins import PluginHost
@@ -30,6 +29,7 @@ from brainlens.store import (
     read_manifest,
     verify_dataset,
 )
+from brainlens.trials import Preparation
 
 
 def open(
@@ -257,7 +257,7 @@ class Registry(Mapping[str, xr.Dataset]):
         PluginError, ParameterError, RegistryError, SchemaError
             Nothing is stored then.
         """
-        return compute.ingest(self._work, component, options, Settings(name=name, seed=seed, recompute=recompute))
+        return ingesting.ingest(self._work, component, options, Settings(name=name, seed=seed, recompute=recompute))
 
     def fit(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import brainlens_schemas
@@ -23,6 +23,10 @@ from brainlens.errors import SchemaError, closest, listed
 from brainlens.records import Schema
 
 BLOCK_BYTES = 64 * 2**20
+# What xarray takes for instructions to the decoder instead of attributes.
+_ENCODING_ATTRS = frozenset(
+    {"_Encoding", "_FillValue", "_Unsigned", "add_offset", "calendar", "coordinates", "dtype", "missing_value", "scale_factor"}
+)
 
 
 @functools.cache
@@ -80,8 +84,10 @@ def value_problems(
     if name in checks.get("finite", ()) and block.dtype.kind == "f":
         bad = ~np.isfinite(block)
         if bad.any():
-            where = [int(index) for index in np.argwhere(bad)[0]]
-            where[0] += start
+            # A value without dims comes as a block of one row.
+            where = [int(index) for index in np.argwhere(bad)[0]][: len(dims)]
+            if where:
+                where[0] += start
             place = ", ".join(f"{dim} {index}" for dim, index in zip(dims, where, strict=True))
             count = f"{int(bad.sum())} of {bad.size} not finite"
             yield f"data_vars/{name}: expected finite values, found {count}, first at {place}"
@@ -156,46 +162,103 @@ def _json_value(value: object) -> object:
     return str(value)
 
 
+def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return attributes as the JSON object they are stored as."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(attrs), default=_plain_only))
+    return plain
+
+
 def _unstorable(dataset: xr.Dataset) -> Iterator[str]:
     """Yield what Zarr would lose, refuse or alter; each with what to do instead."""
     for name, index in dataset.indexes.items():
         if isinstance(index, pd.MultiIndex):
-            remedy = f"use dataset.reset_index({name!r}) to make plain coordinates"
-            yield f"coords/{name}: a MultiIndex cannot be stored; {remedy}"
+            yield f"coords/{name}: a MultiIndex cannot be stored; use dataset.reset_index({name!r}) to make plain coordinates"
+    for dim in dataset.dims:
+        if dim not in dataset.variables:
+            yield from _name_problems(dim, "dim")
     for name, variable in dataset.variables.items():
-        if not isinstance(name, str) or not name or "/" in name or name.startswith(("__", ".")):
-            yield f"variable {name!r}: expected a name without '/' that starts with neither '.' nor '__'; rename it"
-            continue
-        dtype = variable.dtype
-        if not isinstance(dtype, np.dtype):
-            yield f"{name}: {dtype} values cannot be stored; use .astype(str) or plain numbers"
-        elif dtype.kind == "O":
-            values = variable.values.ravel()
-            wrong = [(index, item) for index, item in enumerate(values) if not isinstance(item, str)]
-            if wrong and not (name in dataset.indexes and isinstance(dataset.indexes[name], pd.MultiIndex)):
-                index, item = wrong[0]
-                yield f"{name}: expected text everywhere, found {item!r} at {index}; use '' or drop those rows"
-        elif dtype.kind in "VSa":
-            yield f"{name}: dtype {dtype} cannot be stored; use text, numbers or booleans"
-    yield from _attribute_problems(dataset.attrs, "attrs")
+        wrong = [*_name_problems(name, "variable")]
+        yield from wrong or _dtype_problems(dataset, str(name), variable)
+    yield from _attribute_problems(dataset.attrs, "attrs", reserved={"coordinates"})
     for name, variable in dataset.variables.items():
-        yield from _attribute_problems(variable.attrs, f"{name}/attrs")
+        yield from _attribute_problems(variable.attrs, f"{name}/attrs", reserved=_ENCODING_ATTRS)
+        yield from _unit_problems(name, variable)
 
 
-def _attribute_problems(attrs: Mapping[Any, Any], path: str) -> Iterator[str]:
+def _name_problems(name: object, what: str) -> Iterator[str]:
+    if not isinstance(name, str) or not name or "/" in name or name.startswith(("__", ".")):
+        yield f"{what} {name!r}: expected a name without '/' that starts with neither '.' nor '__'; rename it"
+    elif not name.isprintable() or any(character.isspace() for character in name):
+        yield f"{what} {name!r}: expected a name without spaces and control characters; rename it"
+    elif len(name.encode()) > 200:
+        yield f"{what} {name!r}: expected a name of at most 200 bytes, found {len(name.encode())}; rename it"
+    elif what == "variable" and name.lower() in ("zarr.json", "manifest.json"):
+        yield f"variable {name!r}: that is a file that Zarr or the registry writes; rename it"
+
+
+def _dtype_problems(dataset: xr.Dataset, name: str, variable: xr.Variable) -> Iterator[str]:
+    dtype = variable.dtype
+    if not isinstance(dtype, np.dtype):
+        yield f"{name}: {dtype} values cannot be stored; use .astype(str) or plain numbers"
+    elif dtype.kind in "OUT":
+        if not (name in dataset.indexes and isinstance(dataset.indexes[name], pd.MultiIndex)):
+            wrong = next(((index, item) for index, item in enumerate(variable.values.ravel()) if not _is_text(item)), None)
+            if wrong is not None:
+                yield f"{name}: expected text everywhere, found {wrong[1]!r} at {wrong[0]}; use '' or drop those rows"
+    elif dtype.kind in "Mm":
+        if _overflows(variable):
+            yield f"{name}: expected times from 1678 to 2261, found others; store them as text or as numbers"
+    elif dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
+        yield f"{name}: dtype {dtype} cannot be stored; use text, numbers or booleans"
+
+
+def _is_text(item: object) -> bool:
+    """Whether it is text that UTF-8 can spell: half a surrogate pair is none."""
+    return isinstance(item, str) and (item.isascii() or not any("\ud800" <= character <= "\udfff" for character in item))
+
+
+def _overflows(variable: xr.Variable) -> bool:
+    if np.datetime_data(variable.dtype)[0] == "ns":
+        return False
+    whole = np.asarray(variable.values)
+    return bool((whole.astype(f"{whole.dtype.kind}8[ns]").astype(whole.dtype) != whole)[~np.isnat(whole)].any())
+
+
+def _unit_problems(name: object, variable: xr.Variable) -> Iterator[str]:
+    """Yield units that would turn numbers into dates when they are read."""
+    units = variable.attrs.get("units")
+    if isinstance(units, str) and "since" in units:
+        yield f"{name}/attrs/units: {units!r} would read back as dates; store dates as datetime64, or name the attribute otherwise"
+    elif "units" in variable.attrs and variable.dtype.kind in "Mm":
+        yield f"{name}/attrs/units: times carry their unit themselves, found {units!r}; remove it"
+
+
+def _attribute_problems(attrs: Mapping[Any, Any], path: str, *, reserved: Iterable[str]) -> Iterator[str]:
     for key, value in attrs.items():
-        if not isinstance(key, str):
+        if not isinstance(key, str) or not _is_text(key):
             yield f"{path}: expected text as key, found {key!r}; rename it"
-            continue
-        try:
-            json.dumps(value, default=_plain_only, allow_nan=False)
-        except (TypeError, ValueError):
-            remedy = "convert it, for instance with str()"
-            yield f"{path}/{key}: expected text, a finite number, or a list of them, found {value!r}; {remedy}"
+        elif key in reserved:
+            yield f"{path}/{key}: reserved for how values are encoded, found {value!r}; rename it"
+        else:
+            try:
+                json.dumps(value, default=_plain_only, allow_nan=False, ensure_ascii=False).encode()
+                plain = _has_text_keys(value)
+            except (TypeError, ValueError, RecursionError):
+                plain = False
+            if not plain:
+                yield f"{path}/{key}: expected text, a finite number, or a list of them, found {value!r}; convert it, for instance with str()"
+
+
+def _has_text_keys(value: object) -> bool:
+    """Whether all mappings within a value have text as keys; JSON would turn other keys into text."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _has_text_keys(item) for key, item in value.items())
+    return all(map(_has_text_keys, value)) if isinstance(value, list | tuple) else True
 
 
 def _plain_only(value: object) -> object:
-    if isinstance(value, np.generic | np.ndarray):
+    # Times of numpy would turn into numbers without a word.
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biufU":
         return value.tolist()
     raise TypeError(type(value).__name__)
 

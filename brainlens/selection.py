@@ -255,9 +255,6 @@ def _match(wanted: np.ndarray, known: np.ndarray, *, what: str) -> np.ndarray:
             f"and {kinds[1]} in the target ({listed(known[:1])}); 1 and '1' are never taken for the same. "
             f"Convert one side, such as target.assign_coords({what}=target[{what!r}].astype(...))."
         )
-    if wanted.dtype.kind != known.dtype.kind:
-        # Signed and unsigned would meet in float64, where large identifiers are rounded together.
-        wanted, known = wanted.astype(object), known.astype(object)
     rows: np.ndarray = pd.Index(known).get_indexer(pd.Index(wanted))
     if (rows < 0).any():
         absent = np.unique(wanted[rows < 0])

@@ -88,7 +88,8 @@ class Trainable(abc.ABC):
                     f"{type(self).__name__}.{name}: expected a numeric array, found {type(value).__name__}. "
                     "Keep learnt values in arrays, or write state() and load_state()."
                 )
-            learnt[name] = np.ascontiguousarray(array)
+            # Unlike ascontiguousarray, this keeps a learnt number a number.
+            learnt[name] = np.asarray(array, order="C")
         if not learnt:
             raise PluginError(
                 f"{type(self).__name__}.fit learnt nothing that can be stored. Keep what it learns in attributes "

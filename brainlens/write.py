@@ -6,11 +6,13 @@ the way, so that a dataset larger than memory is read once.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,10 @@ from brainlens import manifest
 from brainlens.labels import PROVENANCE_ATTRS
 from brainlens.layout import Layout, plan_layout
 from brainlens.records import Schema
-from brainlens.schema import describe, raise_problems, row_blocks, structure_problems, value_problems
+from brainlens.schema import describe, plain_attrs, raise_problems, row_blocks, structure_problems, value_problems
+
+
+WRITERS = 2
 
 
 @dataclass(frozen=True)
@@ -56,11 +61,13 @@ def write_dataset(dataset: xr.Dataset, folder: Path, schema: Schema, *, where: s
         If anything does not fit; the folder then holds a partial dataset and must be thrown away.
     """
     raise_problems(structure_problems(dataset, schema), schema, where=where)
+    dataset = storable(dataset)
     plans = {
         name: plan_layout(dataset[name].variable, is_coordinate=name in dataset.coords) for name in dataset.variables
     }
     raw = [name for name, plan in plans.items() if plan.raw]
-    small = storable(dataset.drop_vars(raw))
+    # Loaded once: the checks, the writer and the digest would each read a lazy dataset again.
+    small = dataset.drop_vars(raw).compute()
     for name in small.data_vars:
         _check_values(str(name), small[name].variable, schema, where=where)
     files: dict[str, tuple[int, str]] = {}
@@ -78,9 +85,8 @@ def write_dataset(dataset: xr.Dataset, folder: Path, schema: Schema, *, where: s
         zarr.consolidate_metadata(zarr.storage.LocalStore(folder), zarr_format=3)
     digests = {str(name): _values_digest(small[name].variable) for name in small.variables}
     for name in raw:
-        digests[str(name)] = manifest.digest_of(
-            {key: value for key, value in files.items() if key.startswith(f"{name}/")}
-        )
+        mine = {key: value for key, value in files.items() if key.startswith(f"{name}/")}
+        digests[str(name)] = manifest.digest_of(mine)
     return Written(digest=manifest.digest_of(_content(dataset, digests)), files=files)
 
 
@@ -88,21 +94,46 @@ def sync_tree(folder: Path) -> None:
     """Flush every file and folder below a folder, and the folder itself, to the disk."""
     for parent, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _sync(os.path.join(parent, name))
-        _sync(parent)
+            descriptor = os.open(os.path.join(parent, name), os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        sync_folder(Path(parent))
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder, where the file system can and the folder may be read."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def storable(dataset: xr.Dataset) -> xr.Dataset:
-    """Return the dataset with text as variable-length text and without encodings of an earlier store."""
+    """Return the dataset as it will read back: plain text, times in ns, plain attributes, no earlier encodings."""
     dataset = dataset.drop_encoding()
+    changed = {}
     for name, variable in dataset.variables.items():
-        if variable.dtype.kind in "OU":
+        attrs = plain_attrs(variable.attrs)
+        if variable.dtype.kind in "OUT":
             text = np.asarray(variable.values).astype(np.dtypes.StringDType())
-            dataset = (
-                dataset.assign_coords({name: (variable.dims, text, variable.attrs)})
-                if name in dataset.coords
-                else dataset.assign({name: (variable.dims, text, variable.attrs)})
-            )
+            changed[name] = xr.Variable(variable.dims, text, attrs)
+        elif variable.dtype.kind in "Mm" and np.datetime_data(variable.dtype)[0] != "ns":
+            changed[name] = xr.Variable(variable.dims, variable.values.astype(f"{variable.dtype.kind}8[ns]"), attrs)
+        elif attrs != variable.attrs:
+            changed[name] = variable.copy(deep=False)
+            changed[name].attrs = attrs
+    coords = {name: variable for name, variable in changed.items() if name in dataset.coords}
+    dataset = dataset.assign({name: changed[name] for name in changed if name not in coords}).assign_coords(coords)
+    dataset.attrs = plain_attrs(dataset.attrs)
     return dataset
 
 
@@ -118,7 +149,12 @@ def quiet_zarr() -> Iterator[None]:
 
 def _encoding(variable: xr.Variable, plan: Layout) -> dict[str, Any]:
     encoding: dict[str, Any] = {"compressors": plan.compressors}
-    if variable.dtype.kind not in "Mm":
+    if variable.dtype.kind == "M":
+        # Chosen by xarray they would depend on the values, and some spans of time overflow.
+        encoding |= {"units": "nanoseconds since 1970-01-01", "calendar": "proleptic_gregorian", "dtype": "int64"}
+    elif variable.dtype.kind == "m":
+        encoding |= {"units": "nanoseconds", "dtype": "int64"}
+    else:
         encoding["_FillValue"] = None
     if variable.ndim:
         encoding["chunks"] = plan.chunks
@@ -154,29 +190,37 @@ def _write_raw(
     rows = plan.chunks[0]
     dims = tuple(map(str, variable.dims))
     tail = [0] * (variable.ndim - 1)
-    files = {}
-    for number, start in enumerate(range(0, variable.shape[0], rows)):
-        values = np.asarray(variable[start : start + rows].values)
-        raise_problems(list(value_problems(name, values, schema, dims=dims, start=start)), schema, where=where)
-        chunk = np.zeros(plan.chunks, little) if len(values) < rows else np.ascontiguousarray(values, dtype=little)
-        if len(values) < rows:
-            chunk[: len(values)] = values
-        key = f"{name}/{array.metadata.encode_chunk_key((number, *tail))}"
-        files[key] = write_chunk(folder / key, chunk)
-    return files
+    written: dict[str, Future[tuple[int, str]]] = {}
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="brainlens-write") as pool:
+        for number, start in enumerate(range(0, variable.shape[0], rows)):
+            values = np.asarray(variable[start : start + rows].values)
+            problems = list(value_problems(name, values, schema, dims=dims, start=start))
+            raise_problems(problems, schema, where=where)
+            chunk = np.zeros(plan.chunks, little) if len(values) < rows else np.ascontiguousarray(values, dtype=little)
+            if len(values) < rows:
+                chunk[: len(values)] = values
+            if len(written) > WRITERS:
+                # Waits, so that no more chunks are held in memory than are being written; also raises what failed.
+                list(written.values())[-WRITERS - 1].result()
+            key = f"{name}/{array.metadata.encode_chunk_key((number, *tail))}"
+            written[key] = pool.submit(write_chunk, folder / key, chunk)
+    return {key: future.result() for key, future in written.items()}
 
 
 def write_chunk(path: Path, chunk: np.ndarray) -> tuple[int, str]:
-    """Write one raw chunk with its checksum behind it; return size and SHA-256 of the file."""
+    """Write one raw chunk with its checksum behind it, flushed; return size and SHA-256 of the file."""
     content = chunk.reshape(-1).view(np.uint8)
     content.flags.writeable = False
+    path.parent.mkdir(parents=True, exist_ok=True)
     checksum = struct.pack("<I", google_crc32c.value(content))
     digest = hashlib.sha256(content)
     digest.update(checksum)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(content)
-        file.write(checksum)
+    with path.open("xb", buffering=0) as file:
+        for part in (content, checksum):
+            view = memoryview(part)
+            while view:
+                view = view[file.write(view) :]
+        os.fsync(file.fileno())
     return content.nbytes + len(checksum), digest.hexdigest()
 
 
@@ -196,11 +240,3 @@ def _content(dataset: xr.Dataset, digests: Mapping[str, str]) -> dict[str, Any]:
         "data_vars": described["data_vars"],
         "sha256": dict(digests),
     }
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

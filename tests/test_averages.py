@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from brainlens import averages
 from brainlens.averages import average_trials, standardize, training_statistics
 from brainlens.errors import DimensionError, ParameterError
+
+# A busy machine is slow now and then; pytest-timeout catches what hangs.
+examples = settings(deadline=None, max_examples=50)
 
 ROWS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), min_size=1, max_size=30)
 MATRICES = hnp.arrays(
@@ -37,6 +40,7 @@ def responses(values, stimulus_id=None, **coords):
     )
 
 
+@examples
 @given(rows=ROWS, n_rows_in_block=st.integers(1, 40), dtype=st.sampled_from(["float16", "float32", "float64"]))
 def test_averages_agree_with_pandas(rows, n_rows_in_block, dtype):
     values = np.random.default_rng(len(rows)).standard_normal((len(rows), 3)).astype(dtype)
@@ -141,6 +145,7 @@ def test_averages_that_cannot_be_made_are_refused():
         average_trials(dataset.assign_coords(onset=("trial", [1.0, np.nan, 2.0])), by="onset")
 
 
+@examples
 @given(MATRICES, st.integers(1, 25))
 def test_training_statistics_agree_with_numpy(values, n_rows_in_block):
     dataset = responses(values)

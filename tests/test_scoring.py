@@ -20,6 +20,9 @@ from brainlens.scoring import (
     wilson_interval,
 )
 
+# A busy machine is slow now and then; pytest-timeout catches what hangs.
+examples = settings(deadline=None, max_examples=50)
+
 
 @pytest.fixture
 def rng():
@@ -41,6 +44,7 @@ def test_correlation_agrees_with_numpy(rng, dtype, block_bytes):
     np.testing.assert_allclose(found, expected, atol=1e-6 if found.dtype == "float32" else 1e-14)
 
 
+@examples
 @given(scale=st.floats(-30, 30), offset=st.floats(-100, 100), sign=st.sampled_from([-1, 1]))
 def test_correlation_does_not_change_with_scale_and_offset(scale, offset, sign):
     a, b = np.random.default_rng(0).standard_normal((2, 3, 10)).astype("float32")
@@ -111,6 +115,7 @@ SIMILARITIES = st.integers(2, 6).flatmap(
 )
 
 
+@examples
 @given(SIMILARITIES)
 def test_ranks_and_identification_agree_with_plain_loops(trials):
     similarity, true = np.array([row for row, _ in trials], dtype="float32"), np.array([column for _, column in trials])
@@ -241,7 +246,7 @@ def test_bootstrap_refuses_what_it_cannot_bound():
         bootstrap_interval([1.0, 2.0], n_resamples=0)
 
 
-@settings(max_examples=50)
+@examples
 @given(n=st.integers(1, 500), fraction=st.floats(0, 1), level=st.floats(0.5, 0.999))
 def test_wilson_interval_agrees_with_scipy(n, fraction, level):
     hits = math.floor(n * fraction)

@@ -5,10 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from brainlens.errors import DimensionError, ParameterError
 from brainlens.selection import folds, join_targets, split_trials
+
+# A busy machine is slow now and then; pytest-timeout catches what hangs.
+examples = settings(deadline=None, max_examples=50)
 
 LABELS = st.lists(st.integers(0, 12), min_size=4, max_size=40).filter(lambda labels: len(set(labels)) > 3)
 
@@ -26,6 +29,7 @@ def parts(dataset, by="stimulus_id"):
     return {part: set(rows[by].values.tolist()) for part, rows in dataset.groupby("split")}
 
 
+@examples
 @given(LABELS, st.integers(0, 60), st.integers(0, 40), st.integers(0, 5))
 def test_no_label_is_on_two_sides_and_shares_are_met(labels, test, val, seed):
     percentages = {"train": 100 - test - val, "val": val, "test": test}
@@ -38,6 +42,7 @@ def test_no_label_is_on_two_sides_and_shares_are_met(labels, test, val, seed):
         assert abs(len(found[part]) - fraction * len(set(labels))) < 1 + (len(fractions) == 3)
 
 
+@examples
 @given(LABELS, st.randoms(use_true_random=False))
 def test_a_split_depends_on_the_set_of_labels_only(labels, random):
     first = parts(split_trials(trials(labels), val=0.2))
@@ -138,6 +143,7 @@ def test_all_kinds_of_text_split_alike(dtype):
     assert parts(split_trials(trials(np.array(labels, dtype=dtype)))) == parts(split_trials(trials(labels)))
 
 
+@examples
 @given(LABELS, st.none() | st.integers(2, 4), st.integers(0, 3))
 def test_folds_hold_out_every_trial_once_and_no_label_twice(labels, n_folds, seed):
     made = folds(trials(labels), "stimulus_id", n_folds=n_folds, seed=seed)
@@ -189,6 +195,7 @@ def gallery(ids):
     return xr.Dataset({"embedding": (("stimulus", "channel"), np.zeros((len(ids), 2)))}, {"stimulus": ids})
 
 
+@examples
 @given(st.permutations(range(6)), st.lists(st.integers(0, 5), min_size=1))
 def test_each_trial_gets_the_row_of_its_stimulus(ids, shown):
     target = gallery(ids)

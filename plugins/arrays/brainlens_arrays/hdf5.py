@@ -12,6 +12,7 @@ import brainlens
 from brainlens_arrays.inventory import Found, reading, unknown_key
 
 _EXPECTED = "an HDF5 file (MATLAB 7.3 or plain)"
+_SPARSE, _OBJECT = "MATLAB_sparse", "MATLAB_object_decode"
 
 
 def list_arrays(path: Path) -> dict[str, Found]:
@@ -20,7 +21,7 @@ def list_arrays(path: Path) -> dict[str, Found]:
 
     def visit(name: str, node: Any) -> None:
         # '#refs#' and '#subsystem#' are where MATLAB keeps the contents of cells and objects.
-        if isinstance(node, h5py.Dataset) and not name.startswith("#"):
+        if isinstance(node, h5py.Dataset) and not name.startswith("#") and _SPARSE not in node.parent.attrs:
             found[name] = _describe(node)
 
     with reading(path, _EXPECTED), h5py.File(path, "r") as file:
@@ -74,6 +75,12 @@ def _find(file: h5py.File, path: Path, key: str) -> h5py.Dataset:
             node = file[node[()].ravel()[int(part)]]
         else:
             raise unknown_key(path, key, known=_names(node), inside="/".join(parts[:depth]))
+    if _SPARSE in node.attrs or _OBJECT in node.attrs:
+        found = "a sparse one" if _SPARSE in node.attrs else f"MATLAB's {_class(node)!r}, an object"
+        raise brainlens.ParameterError(
+            f"file {str(path)!r}, array {key!r}: expected a full array of numbers, text or cells, found {found}. "
+            "Save full(x), double(x) or cellstr(x) in MATLAB."
+        )
     if not isinstance(node, h5py.Dataset):
         raise brainlens.ParameterError(
             f"file {str(path)!r}: expected an array at {key!r}, found a group or struct. "
@@ -124,6 +131,8 @@ def _describe(node: h5py.Dataset) -> Found:
     shape = shape[::-1] if _is_matlab(node) else shape
     if node.attrs.get("MATLAB_empty"):
         shape = tuple(int(length) for length in node[()].ravel())
+    if _OBJECT in node.attrs:
+        return Found(shape, "object")
     if _is_references(node):
         return Found(shape, "cell")
     if matlab_class == "char" or h5py.check_string_dtype(node.dtype) is not None:

@@ -9,6 +9,7 @@ from pydantic import Field
 import brainlens
 
 KEY = "May be left out where the file leaves no choice; elements of cells and structs are written 'Y/0', 'model/RDM'."
+LIKE_KEY = "an array, as in `key`, or a column of a table."
 
 Header = Literal["auto", "row", "none"]
 HEADER = (
@@ -38,7 +39,7 @@ class ResponseParams(OriginParams):
     labels: str = Field(
         default="", description="Path of a file with one stimulus id per trial; '' with `labels_key`: as `responses`."
     )
-    labels_key: str = Field(default="", description=f"Name of the stimulus ids: array, or column of a table. {KEY}")
+    labels_key: str = Field(default="", description=f"Name of the stimulus ids: {LIKE_KEY}")
     stimulus_values: str = Field(
         default="", description="Path of a file with the stimulus of each trial as numbers; '': as `responses`."
     )
@@ -57,12 +58,12 @@ class ResponseParams(OriginParams):
     runs: str = Field(
         default="", description="Path of a file with one run per trial; '' with `runs_key`: as `responses`."
     )
-    runs_key: str = Field(default="", description=f"Name of the runs: array, or column of a table. {KEY}")
+    runs_key: str = Field(default="", description=f"Name of the runs: {LIKE_KEY}")
     run_length: int = Field(default=0, ge=0, description="Trials in each run, in order, if all are equal; 0: not so.")
     sessions: str = Field(
         default="", description="Path of a file with one session per trial; '' with `sessions_key`: as `responses`."
     )
-    sessions_key: str = Field(default="", description=f"Name of the sessions: array, or column of a table. {KEY}")
+    sessions_key: str = Field(default="", description=f"Name of the sessions: {LIKE_KEY}")
     roi_masks: str = Field(
         default="",
         description="Path of a .npz or .mat of named masks over voxels, of a table with one column per ROI, or of a "
@@ -86,7 +87,7 @@ class EmbeddingParams(OriginParams):
     stimuli: str = Field(
         default="", description="Path of a file with one stimulus id per row; '' without `stimuli_key`: ids 0 to n - 1."
     )
-    stimuli_key: str = Field(default="", description=f"Name of the stimulus ids: array, or column of a table. {KEY}")
+    stimuli_key: str = Field(default="", description=f"Name of the stimulus ids: {LIKE_KEY}")
     model: str = Field(min_length=1, description="Which model's space the embedding lives in, such as 'clip-vit-l-14'.")
 
 

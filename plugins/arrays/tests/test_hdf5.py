@@ -53,6 +53,7 @@ def test_elements_of_cells_and_structs_are_read(file: Path) -> None:
 
 def test_text_is_decoded(file: Path) -> None:
     assert read_array(file, "names").ravel().tolist() == ["face", "", "Ȟouse 🏠"]
+    assert read_array(file, "names").shape == (1, 3)
     assert read_array(file, "word").tolist() == ["house"]
     assert read_array(file, "models/1/name").tolist() == ["b"]
 
@@ -78,6 +79,25 @@ def test_an_unknown_key_names_the_closest(file: Path, key: str, text: str) -> No
         read_array(file, key)
     assert str(file) in str(caught.value)
     assert text in str(caught.value)
+
+
+def test_objects_of_matlab_are_refused_not_read_as_their_numbers(file: Path) -> None:
+    with h5py.File(file, "r+") as opened:
+        opened["ids"] = np.arange(6, dtype=np.uint32)[:, None]
+        opened["ids"].attrs.update({"MATLAB_class": np.bytes_("string"), "MATLAB_object_decode": np.int32(3)})
+    assert list_arrays(file)["ids"].kind == "object"
+    with pytest.raises(brainlens.ParameterError, match=r"array 'ids': .* found MATLAB's 'string', an object.*cellstr"):
+        read_array(file, "ids")
+
+
+def test_sparse_matrices_are_refused_and_their_parts_not_listed(file: Path) -> None:
+    with h5py.File(file, "r+") as opened:
+        group = opened.create_group("weights")
+        group.attrs.update({"MATLAB_class": np.bytes_("double"), "MATLAB_sparse": np.uint64(3)})
+        group["data"] = np.ones(2)
+    assert "weights/data" not in list_arrays(file)
+    with pytest.raises(brainlens.ParameterError, match=r"array 'weights': .* found a sparse one. Save full\(x\)"):
+        read_array(file, "weights")
 
 
 def test_plain_hdf5_is_taken_as_it_is(tmp_path: Path) -> None:

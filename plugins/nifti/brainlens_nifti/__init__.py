@@ -59,6 +59,12 @@ class NiftiParams(brainlens.Params):
     delay: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Haemodynamic delay added to every event, in s; `events` only."
     )
+    event_gap: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Events of one label that lie at most this far apart, in s, are one.",
+    )
     t_r: float = Field(0.0, ge=0, allow_inf_nan=False, description="Repetition time in s; 0 reads it from the header.")
     units: str = Field("arbitrary units", min_length=1, description="Unit of the values in the files.")
     bad_voxels: Literal["error", "drop"] = Field(

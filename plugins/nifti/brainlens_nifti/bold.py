@@ -144,6 +144,7 @@ def _check_choices(params: NiftiParams) -> None:
         f"bold: expected every image once, found {brainlens.listed(twice)} more than once": twice,
         "labels and events: expected one of them, found both": params.labels and params.events,
         f"delay: expected 0 without events, found {params.delay!r}": params.delay and not params.events,
+        f"event_gap: expected 0 without events, found {params.event_gap!r}": params.event_gap and not params.events,
         f"average_over: expected labels or events beside {params.average_over!r}, found neither": (
             params.average_over != "volume" and not timed
         ),
@@ -201,13 +202,13 @@ def _assemble(
     places = nib.affines.apply_affine(image.affine, indices)
     coords: dict[str, Any] = {
         "time": np.arange(len(volumes)),
-        "run": ("time", volumes["run"].to_numpy()),
+        "run": ("time", _as_plain(volumes["run"])),
         "onset": ("time", volumes["onset"].to_numpy(np.float64)),
         "voxel": np.arange(len(indices)),
         "source_index": ("voxel", np.arange(len(indices))),
     }
     if "label" in volumes:
-        coords["stimulus_id"] = ("time", volumes["label"].to_numpy(dtype=str))
+        coords["stimulus_id"] = ("time", _as_plain(volumes["label"]))
     coords |= {name: ("voxel", indices[:, axis].astype(np.int32)) for axis, name in enumerate("ijk")}
     coords |= {f"{name}_mm": ("voxel", places[:, axis]) for axis, name in enumerate("xyz")}
     if params.hemispheres == "from_x":
@@ -216,6 +217,11 @@ def _assemble(
     described = {"schema": "bold.v1", "subject": params.subject, "space": params.space, "units": units}
     attrs = described | grid_attributes(image) | {"mask_sha256": mask_digest(mask, image.affine)}
     return xr.Dataset({"bold": (("time", "voxel"), signal)}, coords=coords, attrs=attrs)
+
+
+def _as_plain(column: pd.Series) -> np.ndarray:
+    """Return integers as they are, and text as numpy text rather than as pandas keeps it."""
+    return column.to_numpy() if pd.api.types.is_integer_dtype(column) else column.to_numpy(dtype=str)
 
 
 def _name_hemispheres(x_mm: np.ndarray, image: nib.Nifti1Image) -> np.ndarray:

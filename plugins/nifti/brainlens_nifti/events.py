@@ -54,7 +54,31 @@ def _read_events(path: Path, params: NiftiParams) -> pd.DataFrame:
             f"{event['onset']}, duration {event['duration']} for {event['label']!r} in row {bad[0] + 1}. "
             "Add its label to rest if it is no stimulus."
         )
-    return events
+    return join_events(events, gap=params.event_gap) if params.event_gap else events
+
+
+def join_events(events: pd.DataFrame, *, gap: float) -> pd.DataFrame:
+    """Join events of one label that follow each other closely, such as the pictures of one block.
+
+    Parameters
+    ----------
+    events
+        Columns `onset` and `duration` in s, `label`, `file`.
+    gap
+        Longest time in s between the end of an event and the onset of the next that joins it.
+
+    Returns
+    -------
+    DataFrame
+        The same columns, in the order of onsets; an event lasts from the first onset to the last end of those joined.
+    """
+    ordered = events.sort_values("onset", kind="stable").reset_index(drop=True)
+    ends = ordered["onset"] + ordered["duration"]
+    apart = ordered["onset"] - ends.shift() > gap + TIME_TOLERANCE_S
+    group = (apart | (ordered["label"] != ordered["label"].shift())).cumsum()
+    joined = ordered.assign(end=ends).groupby(group, sort=False)
+    first = joined[["onset", "label", "file"]].first()
+    return first.assign(duration=joined["end"].max() - first["onset"]).reset_index(drop=True)
 
 
 def label_by_events(

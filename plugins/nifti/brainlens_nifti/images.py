@@ -256,7 +256,7 @@ def grid_attributes(image: nib.Nifti1Image) -> dict[str, Any]:
     }
     fields = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
     quaternion = [float(header["pixdim"][0]), *(float(header[field]) for field in fields)]
-    if attributes["qform_code"] and np.isfinite(quaternion).all():
+    if np.isfinite(quaternion).all():
         attributes["quaternion"] = quaternion
     return attributes
 

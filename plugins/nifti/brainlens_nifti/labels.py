@@ -62,6 +62,11 @@ def time_volumes(
         events = read_events(params, tables, n_images=len(bold))
         check_rest(params.rest, np.unique(np.concatenate([frame["label"] for frame in events])), where="events")
         table["label"], table["block"] = label_by_events(table["onset"].to_numpy(), files, events, params=params)
+    if "block" in table and (table["block"] < 0).all():
+        raise brainlens.ParameterError(
+            "labels or events: expected at least one volume with a label that is not rest, "
+            f"found only {brainlens.listed(table['label'].unique())}. Check label_column and rest."
+        )
     return table
 
 

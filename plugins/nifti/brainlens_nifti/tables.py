@@ -105,7 +105,7 @@ def number_column(frame: pd.DataFrame, name: str, *, path: Path, what: str) -> n
     """
     cells = text_column(frame, name, path=path, what=what)
     numbers = np.full(len(cells), np.nan)
-    for index, cell in enumerate(cells):
+    for index, cell in enumerate(cells.tolist()):
         if cell.lower() in ("", "n/a", "nan"):
             continue
         try:

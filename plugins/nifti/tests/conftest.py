@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import xarray as xr
+from brainlens_nifti import NiftiParams
+from brainlens_nifti.bold import read
 
 import brainlens
 from brainlens.schema import builtin_schemas
-from brainlens_nifti import NiftiParams
-from brainlens_nifti.bold import read
 
 SHARED = Path(__file__).parents[3] / "../shared/data"
 
@@ -39,7 +39,9 @@ class Study:
     labels: np.ndarray
     runs: np.ndarray
 
-    def save(self, name: str, values: np.ndarray, *, affine: np.ndarray = OBLIQUE, t_r: float = 2.0, **header: Any) -> str:
+    def save(
+        self, name: str, values: np.ndarray, *, affine: np.ndarray = OBLIQUE, t_r: float = 2.0, **header: Any
+    ) -> str:
         image = nib.Nifti1Image(values, affine, dtype=values.dtype)
         image.header.set_xyzt_units("mm", header.get("time_unit", "sec"))
         if values.ndim == 4:

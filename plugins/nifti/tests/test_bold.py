@@ -3,9 +3,11 @@ import logging
 import nibabel as nib
 import numpy as np
 import pytest
+from brainlens_nifti import NiftiParams
+from brainlens_nifti.bold import form_categories, read
 from nilearn.maskers import NiftiMasker
 
-from brainlens_nifti.bold import form_categories
+import brainlens
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "int32", "float32", "float64"])
@@ -108,11 +110,13 @@ def test_cleaning_equals_the_masker_of_nilearn(study, standardize, detrend, high
         dtype="float64",
         reports=False,
     )
-    theirs = masker.fit_transform(study.params()["bold"])
+    theirs = masker.fit().transform(study.params()["bold"])
     np.testing.assert_allclose(ours["bold"]["bold"], theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize(("standardize", "units"), [("none", "V"), ("zscore_sample", "z within run"), ("psc", "% signal change")])
+@pytest.mark.parametrize(
+    ("standardize", "units"), [("none", "V"), ("zscore_sample", "z within run"), ("psc", "% signal change")]
+)
 def test_the_unit_follows_from_the_standardisation(study, standardize, units):
     made = study.read(standardize_runs=standardize, units="V")
     assert made["bold"].attrs["units"] == made["response"].attrs["units"] == units
@@ -224,7 +228,9 @@ def test_an_empty_mask_is_refused(study):
 
 def test_runs_with_other_repetition_times_are_refused(study):
     files = [study.save(f"{t_r}.nii.gz", study.bold[..., :10], t_r=t_r) for t_r in (2.0, 2.5)]
-    assert f"BOLD {files[1]!r}: expected the repetition time 2.0 s of {files[0]!r}, found 2.5 s." in study.error(bold=files)
+    assert f"BOLD {files[1]!r}: expected the repetition time 2.0 s of {files[0]!r}, found 2.5 s." in study.error(
+        bold=files
+    )
     assert study.read(bold=files, t_r=2.0)["bold"].attrs["t_r"] == 2.0
 
 
@@ -250,6 +256,20 @@ def test_contradicting_or_missing_choices_are_refused(study, changes, text):
     assert text in study.error(**changes)
 
 
+def test_every_file_that_is_read_is_noted_for_the_provenance(study):
+    params = study.params(
+        rois=study.save("A.nii", study.mask),
+        atlas=study.save("atlas.nii", study.mask),
+        atlas_labels=study.write("names.txt", "B"),
+        confounds=study.write("confounds.tsv", "x\n" + "\n".join(map(str, range(20)))),
+        confound_columns="x",
+    )
+    context = brainlens.Context()
+    read(params=NiftiParams(**params), context=context)
+    wanted = {params[key] for key in ("bold", "mask", "labels", "rois", "atlas", "atlas_labels", "confounds")}
+    assert set(map(str, context.sources)) == wanted
+
+
 def test_haxby_decodes_from_run_averages(haxby, read_valid):
     from sklearn.linear_model import Ridge
 
@@ -269,16 +289,23 @@ def test_haxby_decodes_from_run_averages(haxby, read_valid):
 def test_haxby_cleaned_equals_the_masker_of_nilearn(haxby, read_valid):
     made = read_valid(**haxby, detrend="linear", standardize_runs="zscore_sample")
     masker = NiftiMasker(
-        str(haxby["mask"]), runs=made["bold"]["run"].values, detrend=True, standardize="zscore_sample", t_r=2.5, reports=False
+        str(haxby["mask"]),
+        runs=made["bold"]["run"].values,
+        detrend=True,
+        standardize="zscore_sample",
+        t_r=2.5,
+        reports=False,
     )
-    np.testing.assert_allclose(made["bold"]["bold"], masker.fit_transform(str(haxby["bold"])), atol=2e-3)
+    np.testing.assert_allclose(made["bold"]["bold"], masker.fit().transform(str(haxby["bold"])), atol=2e-3)
 
 
 def test_haxby_events_give_the_same_trials_as_its_labels(shared, haxby, read_valid):
     runs = sorted((shared("haxby2001_pymvpa") / "haxby2001/sub001/BOLD").glob("task001_run*"))
     files = haxby | {"bold": [run / "bold_1slice.nii.gz" for run in runs]}
     by_labels = read_valid(**files, average_over="block")
-    by_events = read_valid(**files | {"labels": ""}, events=[run / "bold_events.tsv" for run in runs], average_over="block")
+    by_events = read_valid(
+        **files | {"labels": ""}, events=[run / "bold_events.tsv" for run in runs], average_over="block"
+    )
     assert by_labels["response"].identical(by_events["response"])
     assert by_labels["bold"].identical(by_events["bold"])
     assert by_labels["response"].sizes["trial"] == 96

@@ -5,10 +5,18 @@ import nibabel as nib
 import nilearn.image  # the resampling line that an error prints is carried out in a test
 import numpy as np
 import pytest
+from brainlens_nifti.images import (
+    check_same_grid,
+    grid_attributes,
+    mask_digest,
+    open_image,
+    read_mask,
+    read_t_r,
+    read_voxels,
+)
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import brainlens
-from brainlens_nifti.images import check_same_grid, grid_attributes, mask_digest, open_image, read_mask, read_t_r, read_voxels
 
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -17,6 +25,14 @@ def refuse(path, n_dims=4, what="BOLD"):
     with pytest.raises(brainlens.BrainlensError) as caught:
         open_image(Path(path), what=what, n_dims=n_dims)
     return str(caught.value)
+
+
+def read_or_refuse(path, use):
+    """Return what `use` makes of an image, or the text of the error."""
+    try:
+        return use(open_image(path, what="BOLD", n_dims=4))
+    except brainlens.BrainlensError as error:
+        return str(error)
 
 
 @QUICK
@@ -38,10 +54,9 @@ def test_a_flipped_bit_in_a_compressed_file_never_changes_values(study, data):
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path = study.folder / "flipped.nii.gz"
     path.write_bytes(content)
-    try:
-        found = np.asanyarray(open_image(path, what="BOLD", n_dims=4).dataobj)
-    except brainlens.ParameterError as error:
-        assert str(path) in str(error)
+    found = read_or_refuse(path, lambda image: np.asanyarray(image.dataobj))
+    if isinstance(found, str):
+        assert str(path) in found
     else:
         np.testing.assert_array_equal(found, study.bold)
 
@@ -56,17 +71,19 @@ def test_any_damage_to_an_uncompressed_header_ends_in_an_image_or_in_one_of_our_
         content[data.draw(st.integers(0, 351))] = data.draw(st.integers(0, 255))
     path = study.folder / "damaged.nii"
     path.write_bytes(content)
-    try:
-        image = open_image(path, what="BOLD", n_dims=4)
-        read_t_r(image)
-        assert np.isfinite(grid_attributes(image)["affine"]).all()
-    except brainlens.BrainlensError as error:
-        assert str(path) in str(error)
+    found = read_or_refuse(path, lambda image: (read_t_r(image), grid_attributes(image)["affine"]))
+    if isinstance(found, str):
+        assert str(path) in found
+    else:
+        assert found[0] > 0
+        assert np.isfinite(found[1]).all()
 
 
 def test_other_files_are_refused(study):
     study.write("labels.nii.gz", "face 0")
-    assert "expected a whole NIfTI file (.nii or .nii.gz), found Not a gzipped file" in refuse(study.folder / "labels.nii.gz")
+    assert "expected a whole NIfTI file (.nii or .nii.gz), found Not a gzipped file" in refuse(
+        study.folder / "labels.nii.gz"
+    )
     nib.save(nib.Nifti1Pair(study.mask, study.affine), study.folder / "pair.img")
     assert "expected a NIfTI file (.nii or .nii.gz), found Nifti1Pair." in refuse(study.folder / "pair.img", n_dims=3)
     assert "expected a whole NIfTI file" in refuse(study.folder)

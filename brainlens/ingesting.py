@@ -1,0 +1,100 @@
+"""Bring files in with an importer: read, check everything, and store all of it or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+from brainlens import provenance
+from brainlens.compute import (
+    Settings,
+    Workplace,
+    announce,
+    checked_schema,
+    guarded,
+    is_stored,
+    make_job,
+    origin,
+    shown,
+)
+from brainlens.errors import PluginError
+from brainlens.labels import check_name
+from brainlens.records import Component, Entry, Schema
+from brainlens.schema import validate
+from brainlens.store import put_dataset
+
+
+def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings) -> list[str]:
+    """Bring files in with an importer; return the names of the datasets that were stored."""
+    component = work.host.component(component_name, roles=("importer",))
+    base = check_name(settings.name)
+    job = make_job(work, component, given, settings)
+    function = work.host.resolve(component)
+    started = time.monotonic()
+    with guarded(work.host, component, "reading"):
+        made = function(params=job.params, context=job.context)
+        if not isinstance(made, Mapping) or not made or not all(isinstance(part, str) for part in made):
+            raise PluginError(
+                f"component {component.name!r}: expected a mapping of names to datasets, found {shown(made)}."
+            )
+    sources = [provenance.digest_source(path) for path in job.context.sources]
+    recipe = job.recipe(sources)
+    names = {part: check_name(f"{base}/{part}" if part else base) for part in made}
+    # What an earlier call that was interrupted has stored already is left as it is.
+    waiting = [part for part in made if not is_stored(work.place, names[part], {**recipe, "part": part}, settings)]
+    for part in waiting:
+        work.place.refuse_taken(names[part])
+    datasets = {names[part]: made[part] for part in waiting}
+    schemas = _check_all(work, component, datasets)
+    stamps = {
+        names[part]: provenance.make_stamp(
+            {**recipe, "part": part},
+            component,
+            origin=origin(work.host, component),
+            inputs={},
+            sources=sources,
+            wall_s=time.monotonic() - started,
+        )
+        for part in waiting
+    }
+    _store_all(work, datasets, schemas, stamps)
+    return list(names.values())
+
+
+def _check_all(work: Workplace, component: Component, datasets: Mapping[str, Any]) -> dict[str, Schema]:
+    """Check datasets that are stored together before the first of them is stored; return their schemas."""
+    schemas = {
+        name: checked_schema(work, component, dataset, where=f"dataset {name!r}", kinds=component.output)
+        for name, dataset in datasets.items()
+    }
+    # The first one's values are checked while it is written, which fails before anything is stored.
+    for name in _largest_first(datasets)[1:]:
+        validate(datasets[name], schemas[name], where=f"dataset {name!r}")
+    return schemas
+
+
+def _store_all(
+    work: Workplace,
+    datasets: Mapping[str, xr.Dataset],
+    schemas: Mapping[str, Schema],
+    stamps: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Store several datasets or none, and only then tell the plugins."""
+    done: dict[str, Entry] = {}
+    try:
+        for name in _largest_first(datasets):
+            done[name] = put_dataset(work.place, name, datasets[name], schemas[name], provenance=stamps[name])
+    except BaseException:
+        for name in done:
+            work.place.remove(name)
+        raise
+    for name, entry in done.items():
+        announce(work, entry, stamps[name])
+
+
+def _largest_first(datasets: Mapping[str, xr.Dataset]) -> list[str]:
+    """Return names in the order of storing: the largest is then read once only."""
+    return sorted(datasets, key=lambda name: -datasets[name].nbytes)

@@ -1,0 +1,211 @@
+"""One self-contained HTML page about a registry: scores beside chance, what made them, what to cite.
+
+Only stored datasets and manifests are read; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brainlens import __version__
+from brainlens.errors import RegistryError
+from brainlens.printing import size_text, tree_lines
+from brainlens.provenance import now
+from brainlens.registry import Registry
+from brainlens.rois import list_rois
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --bar: #2a6fb0; --chance: #c2571a; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.number, th.number { text-align: right; } td.name { overflow-wrap: anywhere; }
+pre { overflow-x: auto; font-size: .85rem; background: #8881; padding: .6rem; } .quiet { opacity: .75; }
+.note { border-left: 4px solid var(--chance); padding: .2rem .8rem; }
+svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+"""
+
+
+def write_report(registry: Registry, target: Path, *, title: str = "", notes: Sequence[str] = ()) -> Path:
+    """Write the report of a registry as one HTML file.
+
+    Parameters
+    ----------
+    registry
+        What to report on.
+    target
+        Path of the file; replaced if it is there.
+    title
+        Heading; the registry's path when left out.
+    notes
+        Sentences to put first, such as that the data are simulated.
+
+    Raises
+    ------
+    RegistryError
+        If the folder of the target does not exist.
+    """
+    if not target.parent.is_dir():
+        raise RegistryError(
+            f"report {str(target)!r}: expected the folder {str(target.parent)!r}, found none. Make it first."
+        )
+    entries = registry.query()
+    sections = [
+        f"<h1>{escape(title or Path(registry.path).name)}</h1>",
+        f"<p class='quiet'>brainlens {__version__}, {escape(now())}, {len(entries)} datasets and models</p>",
+        *(f"<p class='note'>{escape(note)}</p>" for note in notes),
+        _scores([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "score"]),
+        _responses([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "response"]),
+        _methods(registry, [entry.name for entry in entries]),
+        _datasets(registry),
+    ]
+    page = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title or 'brainlens report')}</title><style>{_STYLE}</style></head><body>"
+        f"{''.join(sections)}</body></html>\n"
+    )
+    target.write_text(page, encoding="utf-8")
+    return target
+
+
+def score_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
+    """Return a row for each value of a score dataset: its labels, score, chance, interval, n and p-value.
+
+    Examples
+    --------
+    >>> values = {"score": ("metric", [0.9]), "chance": ("metric", [0.1]), "n": ("metric", [80])}
+    >>> scores = xr.Dataset(values, {"metric": ["top-1"]})
+    >>> score_rows(scores)[0]["chance"]
+    0.1
+    """
+    columns = [name for name in ("score", "chance", "ci_low", "ci_high", "n", "p_value") if name in dataset]
+    together = xr.broadcast(dataset[columns])[0]
+    rows = []
+    for position in np.ndindex(*together["score"].shape):
+        where = dict(zip(together["score"].dims, position, strict=True))
+        cell = together.isel(where)
+        labels = [str(cell[dim].item()) if dim in cell.coords else str(index) for dim, index in where.items()]
+        rows.append({"label": " · ".join(labels), **{name: cell[name].item() for name in columns}})
+    return rows
+
+
+def _scores(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
+    parts = ["<h2>Scores</h2>"] if scores else []
+    for name, dataset in scores:
+        rows = score_rows(dataset)
+        header = ("", "score", "95 % interval", "chance", "n", "p")
+        cells = [
+            (
+                row["label"],
+                _number(row["score"]),
+                f"{_number(row['ci_low'])} to {_number(row['ci_high'])}" if "ci_low" in row else "",
+                _number(row["chance"]),
+                str(int(row["n"])),
+                _number(row.get("p_value")),
+            )
+            for row in rows
+        ]
+        parts += [f"<h3>{escape(name)}</h3>", _bars(rows), _table(header, cells, numbers=(1, 2, 3, 4, 5))]
+    return "".join(parts)
+
+
+def _bars(rows: Sequence[dict[str, Any]]) -> str:
+    """Draw scores between 0 and 1 as bars, with the interval as a line and chance as a mark."""
+    shown = [row for row in rows if 0 <= row["score"] <= 1 and 0 <= row["chance"] <= 1]
+    if not shown:
+        return ""
+    left, width, step = 220, 520, 26
+    lines = []
+    for index, row in enumerate(shown):
+        y = index * step + 6
+        lines.append(f"<text x='{left - 8}' y='{y + 11}' text-anchor='end'>{escape(row['label'])}</text>")
+        lines.append(f"<rect x='{left}' y='{y}' width='{row['score'] * width:.1f}' height='14' fill='var(--bar)'/>")
+        if "ci_low" in row:
+            low, high = (left + max(0.0, min(1.0, row[key])) * width for key in ("ci_low", "ci_high"))
+            span = f"x1='{low:.1f}' x2='{high:.1f}' y1='{y + 7}' y2='{y + 7}'"
+            lines.append(f"<line {span} stroke='currentColor' stroke-width='2'/>")
+        chance = left + row["chance"] * width
+        span = f"x1='{chance:.1f}' x2='{chance:.1f}' y1='{y - 3}' y2='{y + 17}'"
+        lines.append(f"<line {span} stroke='var(--chance)' stroke-width='2'/>")
+    height = len(shown) * step + 24
+    axis = "".join(
+        f"<text x='{left + tick * width}' y='{height - 4}' text-anchor='middle'>{tick:g}</text>"
+        for tick in (0, 0.25, 0.5, 0.75, 1)
+    )
+    caption = "<p class='quiet'>Bar: score. Line through it: 95 % interval. Upright mark: chance.</p>"
+    return f"<svg viewBox='0 0 {left + width + 30} {height}' role='img' aria-label='scores'>{''.join(lines)}{axis}</svg>{caption}"
+
+
+def _responses(responses: Sequence[tuple[str, xr.Dataset]]) -> str:
+    if not responses:
+        return ""
+    rows = []
+    for name, dataset in responses:
+        rois = list_rois(dataset) if "roi_mask" in dataset else {}
+        named = ", ".join(f"{roi} {count}" for roi, count in rois.items())
+        sites = next((str(dataset.sizes[dim]) for dim in ("voxel", "vertex") if dim in dataset.sizes), "")
+        rows.append(
+            (
+                name,
+                str(dataset.attrs.get("subject", "")),
+                str(dataset.sizes["trial"]),
+                sites,
+                str(dataset.attrs.get("units", "")),
+                named,
+            )
+        )
+    header = ("response", "subject", "trials", "sites", "unit", "ROIs and their sites")
+    return "<h2>Responses</h2>" + _table(header, rows, numbers=(2, 3))
+
+
+def _methods(registry: Registry, names: Iterable[str]) -> str:
+    made = [registry.show(name)["provenance"] for name in names]
+    steps = sorted(
+        {(item["component"], item.get("component_version", "")) for item in made if item["component"] != "put"}
+    )
+    citations = sorted({citation for item in made for citation in item.get("citations", [])})
+    libraries = {key: version for item in made for key, version in item.get("libraries", {}).items()}
+    used = ", ".join(f"{component} (version {version})" for component, version in steps) or "no component"
+    text = (
+        f"Data were analysed with brainlens {__version__}, components {used}; "
+        f"{', '.join(f'{key} {version}' for key, version in sorted(libraries.items()))}."
+    )
+    listed = "".join(f"<li>{escape(citation)}</li>" for citation in citations)
+    return f"<h2>Methods</h2><p>{escape(text)}</p>" + (f"<p>To cite:</p><ul>{listed}</ul>" if listed else "")
+
+
+def _datasets(registry: Registry) -> str:
+    rows = []
+    folds = []
+    for entry in registry.query():
+        dims = ", ".join(f"{dim} {size}" for dim, size in entry.dims.items())
+        rows.append((entry.name, entry.kind, entry.component, dims, size_text(entry.size_bytes)))
+        tree = "\n".join(tree_lines(registry.lineage(entry.name)))
+        params = json.dumps(registry.show(entry.name)["provenance"].get("params", {}), indent=1)
+        folds.append(
+            f"<details><summary>{escape(entry.name)}</summary><pre>{escape(tree)}</pre><pre>{escape(params)}</pre></details>"
+        )
+    header = ("name", "kind", "made by", "dims", "size")
+    return f"<h2>Datasets and models</h2>{_table(header, rows, numbers=(4,))}<h2>How each was made</h2>{''.join(folds)}"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
+    def cells(row: Sequence[str], tag: str) -> str:
+        kinds = ["number" if column in numbers else "name" for column in range(len(row))]
+        return "".join(f"<{tag} class='{kind}'>{escape(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return f"<table><thead><tr>{cells(header, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or not np.isfinite(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"

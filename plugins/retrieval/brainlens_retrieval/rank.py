@@ -1,0 +1,188 @@
+"""Rank the candidates of a gallery by their similarity to decoded embeddings.
+
+The gallery is read in blocks, so it may be larger than memory; no index is built and nothing is approximate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+import brainlens
+from brainlens_retrieval import RankParams
+
+BLOCK_BYTES = 2**28
+
+
+def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, context: brainlens.Context) -> xr.Dataset:
+    """Compare every trial's decoded embedding with every candidate.
+
+    Parameters
+    ----------
+    decoded
+        `embedding` of dims (trial, channel) or (trial, token, channel), no unit. `stimulus_id` (trial) names the
+        true stimulus.
+    gallery
+        `embedding` of dims (stimulus, channel) or (stimulus, token, channel) of the same model. May be lazy.
+    params
+        The metric; tokens and channels are flattened before it.
+    context
+        For the progress bar.
+
+    Returns
+    -------
+    Dataset following schema ranking.v1
+        similarity (trial, stimulus), float, in [-1, 1]; rank (trial), int64, of the true stimulus from 1, ties get
+        the worst. The coordinates of the trials are kept.
+
+    Raises
+    ------
+    DimensionError
+        If dims, models, or labels of tokens or channels differ, a true stimulus is not in the gallery, or an
+        embedding has no direction (constant for correlation, all 0 for cosine).
+
+    Examples
+    --------
+    >>> embedding = xr.DataArray(np.eye(3, 4), dims=("stimulus", "channel"))
+    >>> gallery = xr.Dataset({"embedding": embedding}, {"stimulus": ["a", "b", "c"]}, {"model": "toy"})
+    >>> decoded = gallery.isel(stimulus=[2, 0]).rename(stimulus="stimulus_id").swap_dims(stimulus_id="trial")
+    >>> ranking = rank(decoded.assign_coords(trial=[0, 1]), gallery, params=RankParams(), context=brainlens.Context())
+    >>> ranking["rank"].values
+    array([1, 1])
+    """
+    _check_spaces(decoded, gallery)
+    true_column = _true_columns(decoded, gallery)
+    similarity = _similarity(decoded, gallery, params=params, context=context)
+    attrs = {key: decoded.attrs[key] for key in ("model", "subject") if key in decoded.attrs}
+    return xr.Dataset(
+        {
+            "rank": ("trial", brainlens.rank_of_true(similarity, true_column)),
+            "similarity": (("trial", "stimulus"), similarity),
+        },
+        {**_trial_coords(decoded), "stimulus": gallery["stimulus"].values},
+        {**attrs, "schema": "ranking.v1", "metric": params.metric},
+    )
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the cosine of every row of one array with every row of another.
+
+    Parameters
+    ----------
+    a, b
+        Shapes (n_a, n_values) and (n_b, n_values); real numbers, no row all 0.
+
+    Returns
+    -------
+    array
+        Shape (n_a, n_b), in [-1, 1]; float64 if an input is, else float32.
+
+    Examples
+    --------
+    >>> cosine(np.array([[2.0, 0.0]]), np.array([[6.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]))
+    array([[ 1.,  0., -1.]])
+    """
+    dtype = np.result_type(a, b, np.float32)
+    return np.clip(_unit(a.astype(dtype)) @ _unit(b.astype(dtype)).T, -1, 1)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    # Scaling by the largest value first keeps the squares of very large and very small values representable.
+    scaled = rows / np.abs(rows).max(axis=1, keepdims=True)
+    return scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
+
+
+def _similarity(
+    decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, context: brainlens.Context
+) -> np.ndarray:
+    """Fill the similarities, shape (n_trials, n_stimuli), a block of the gallery at a time."""
+    compare: Callable[[np.ndarray, np.ndarray], np.ndarray] = brainlens.correlate
+    if params.metric == "cosine":
+        compare = cosine
+    rows = _rows(decoded, "trial", decoded["trial"].values, metric=params.metric)
+    n_stimuli = gallery.sizes["stimulus"]
+    step = max(1, BLOCK_BYTES // (rows.shape[1] * 8))
+    blocks = []
+    for start in context.progress(range(0, n_stimuli, step), label="comparing with the gallery"):
+        part = gallery.isel(stimulus=slice(start, start + step))
+        blocks.append(compare(rows, _rows(part, "stimulus", part["stimulus"].values, metric=params.metric)))
+    return np.concatenate(blocks, axis=1)
+
+
+def _rows(dataset: xr.Dataset, dim: str, labels: np.ndarray, *, metric: str) -> np.ndarray:
+    """Read embeddings as rows, shape (n, tokens x channels); refuse those that point nowhere."""
+    rows = dataset["embedding"].values.reshape(dataset.sizes[dim], -1)
+    flat = (rows == (0 if metric == "cosine" else rows[:, :1])).all(axis=1)
+    if flat.any():
+        what = "all 0" if metric == "cosine" else "the same value in every channel"
+        raise brainlens.DimensionError(
+            f"embedding: expected a direction for every {dim} to compute {metric}, found {what} in "
+            f"{int(flat.sum())} of {len(rows)}: {brainlens.listed(labels[flat])}. Drop these."
+        )
+    return rows
+
+
+def _check_spaces(decoded: xr.Dataset, gallery: xr.Dataset) -> None:
+    """Refuse embeddings of different spaces."""
+    for dataset, name, first in ((decoded, "decoded", "trial"), (gallery, "gallery", "stimulus")):
+        dims = dataset["embedding"].dims
+        if dims not in ((first, "channel"), (first, "token", "channel")):
+            raise brainlens.DimensionError(
+                f"{name}: expected dims ({first}, channel) or ({first}, token, channel) of 'embedding', "
+                f"found ({', '.join(map(str, dims))}). Select, or give the other dataset."
+            )
+    models = decoded.attrs.get("model"), gallery.attrs.get("model")
+    if models[0] != models[1]:
+        raise brainlens.DimensionError(
+            f"attrs/model: expected decoded and gallery of one model, found {models[0]!r} and {models[1]!r}. "
+            "Give the gallery that the decoder was fitted to."
+        )
+    if decoded["embedding"].dims[1:] != gallery["embedding"].dims[1:]:
+        raise brainlens.DimensionError(
+            f"embedding: expected the same dims after the first, found {decoded['embedding'].dims!r} in decoded and "
+            f"{gallery['embedding'].dims!r} in gallery. Select or flatten the same tokens in both."
+        )
+    for dim in map(str, decoded["embedding"].dims[1:]):
+        _check_labels(decoded, gallery, dim)
+
+
+def _check_labels(decoded: xr.Dataset, gallery: xr.Dataset, dim: str) -> None:
+    ours, theirs = _labels(decoded, dim), _labels(gallery, dim)
+    if len(ours) != len(theirs):
+        raise brainlens.DimensionError(
+            f"{dim}: expected as many in decoded and gallery, found {len(ours)} and {len(theirs)}. "
+            f"Select the same {dim}s in both."
+        )
+    differ = [position for position, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]]
+    if differ:
+        at = differ[0]
+        raise brainlens.DimensionError(
+            f"coords/{dim}: expected the same labels in the same order in decoded and gallery, found {len(differ)} "
+            f"that differ, first at {at}: {ours[at]!r} and {theirs[at]!r}. Reorder one with .sel({dim}=...)."
+        )
+
+
+def _labels(dataset: xr.Dataset, dim: str) -> list[object]:
+    """Return the labels of a dim; its positions where it has none."""
+    return dataset[dim].values.tolist()
+
+
+def _true_columns(decoded: xr.Dataset, gallery: xr.Dataset) -> np.ndarray:
+    """Return the position in the gallery of each trial's stimulus; shape (n_trials,), int64."""
+    shown = decoded["stimulus_id"].values.tolist()
+    candidates = gallery["stimulus"].values.tolist()
+    position = {label: column for column, label in enumerate(candidates)}
+    missing = sorted({label for label in shown if label not in position}, key=str)
+    if missing:
+        raise brainlens.DimensionError(
+            f"gallery: expected every stimulus of the {len(shown)} trials among its {len(candidates)}, found "
+            f"{len(missing)} missing: {brainlens.listed(missing)}; the gallery has {brainlens.listed(candidates)}. "
+            "Add them to the gallery, or drop these trials."
+        )
+    return np.array([position[label] for label in shown], dtype=np.int64)
+
+
+def _trial_coords(decoded: xr.Dataset) -> dict[str, xr.DataArray]:
+    return {str(name): coord.variable for name, coord in decoded.coords.items() if coord.dims == ("trial",)}

@@ -1,0 +1,230 @@
+"""Scores against sklearn and closed forms, and p-values and intervals against what they promise."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from brainlens_retrieval import ScoreParams
+from brainlens_retrieval.score import median_interval, permute_truth, score, score_candidates
+from hypothesis import given, settings, strategies as st
+from scipy import integrate, stats
+from sklearn.metrics import top_k_accuracy_score
+
+import brainlens
+from brainlens.schema import builtin_schemas
+
+
+def scored(ranking, *, seed=0, **changed):
+    quick = {"n_permutations": 99, "n_resamples": 99}
+    return score(ranking, params=ScoreParams(**{**quick, **changed}), context=brainlens.Context(seed=seed))
+
+
+def planted(n_trials, n_gallery, *, strength=0.0, seed=0):
+    """Similarities of the true stimulus are larger by `strength` standard deviations."""
+    rng = np.random.default_rng(seed)
+    true = np.arange(n_trials) % n_gallery
+    similarity = rng.standard_normal((n_trials, n_gallery))
+    similarity[np.arange(n_trials), true] += strength
+    return similarity, true
+
+
+def test_scores_equal_sklearn_and_numpy(as_ranking):
+    similarity, true = planted(100, 20, strength=1.0)
+    scores = scored(as_ranking(similarity, true), top_k=(1, 3, 10))
+    for k in (1, 3, 10):
+        expected = top_k_accuracy_score(true, similarity, k=k)
+        assert scores["score"].sel(metric=f"top_{k}") == pytest.approx(expected)
+    of_true = similarity[np.arange(100), true][:, None]
+    beaten = (similarity < of_true).sum(1)
+    assert scores["score"].sel(metric="two_way_identification") == pytest.approx(beaten.mean() / 19)
+    assert scores["score"].sel(metric="median_rank") == np.median(20 - beaten)
+
+
+def test_chance_and_counts_stand_beside_each_score(as_ranking):
+    scores = scored(as_ranking(*planted(30, 10)), top_k=(1, 5))
+    assert scores["metric"].values.tolist() == ["top_1", "top_5", "two_way_identification", "median_rank"]
+    assert scores["chance"].values.tolist() == [0.1, 0.5, 0.5, 5.5]
+    assert (scores["n"] == 30).all()
+    assert (scores["n_gallery"] == 10).all()
+    brainlens.validate(scores, builtin_schemas()["score.v1"])
+
+
+def test_scores_of_a_planted_effect_are_those_of_the_closed_form(as_ranking):
+    scores = scored(as_ranking(*planted(4000, 20, strength=1.5, seed=1)))
+    two_way = stats.norm.cdf(1.5 / np.sqrt(2))
+    top_1 = integrate.quad(lambda x: stats.norm.pdf(x - 1.5) * stats.norm.cdf(x) ** 19, -8, 10)[0]
+    assert scores["score"].sel(metric="two_way_identification") == pytest.approx(two_way, abs=0.01)
+    assert scores["score"].sel(metric="top_1") == pytest.approx(top_1, abs=4 * np.sqrt(top_1 * (1 - top_1) / 4000))
+    for metric, truth in (("top_1", top_1), ("two_way_identification", two_way)):
+        row = scores.sel(metric=metric)
+        assert row["ci_low"] < truth < row["ci_high"]
+
+
+def test_without_information_scores_are_at_chance(as_ranking):
+    scores = [scored(as_ranking(*planted(100, 20, seed=seed)))["score"].values for seed in range(60)]
+    top_1, top_5, two_way, median_rank = np.mean(scores, axis=0)
+    for found, chance in ((top_1, 1 / 20), (top_5, 5 / 20)):
+        low, high = stats.binom.ppf([0.0005, 0.9995], 6000, chance) / 6000
+        assert low <= found <= high
+    assert two_way == pytest.approx(0.5, abs=4 * np.sqrt(1 / 12 / 6000))
+    assert median_rank == pytest.approx(10.5, abs=0.5)
+
+
+def test_p_values_are_uniform_without_information(as_ranking):
+    rankings = [as_ranking(*planted(40, 20, seed=seed)) for seed in range(150)]
+    p_values = np.array([scored(ranking, seed=seed)["p_value"].values for seed, ranking in enumerate(rankings)])
+    assert stats.kstest(p_values[:, 2], "uniform").pvalue > 0.01
+    # Coarse scores have coarse p-values, which may be larger than uniform but never smaller.
+    allowed = stats.binom.ppf(0.999, 150, 0.05)
+    assert ((p_values <= 0.05).sum(axis=0) <= allowed).all()
+
+
+def test_p_values_of_a_perfect_ranking_are_the_smallest_possible(as_ranking):
+    true = np.repeat(np.arange(10), 3)
+    scores = scored(as_ranking(np.eye(10)[true], true), n_permutations=199)
+    np.testing.assert_allclose(scores["p_value"].values, 1 / 200)
+
+
+def test_p_values_of_no_difference_are_one(as_ranking):
+    true = np.repeat(np.arange(10), 3)
+    assert (scored(as_ranking(np.ones((30, 10)), true))["p_value"] == 1).all()
+
+
+def test_trials_that_resemble_each_other_need_permutation_by_stimulus(as_ranking):
+    """What is decoded belongs to the stimulus but has nothing to do with its embedding."""
+    significant = {"trial": 0, "stimulus": 0}
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        true = np.repeat(np.arange(10), 8)
+        similarity = rng.standard_normal((10, 10))[true] + 0.1 * rng.standard_normal((80, 10))
+        for permute in significant:
+            scores = scored(as_ranking(similarity, true), seed=seed, permute=permute)
+            significant[permute] += int(scores["p_value"].sel(metric="two_way_identification") <= 0.05)
+    assert significant["stimulus"] <= stats.binom.ppf(0.999, 120, 0.05)
+    assert significant["trial"] > stats.binom.ppf(0.999, 120, 0.05)
+
+
+def test_permutation_by_trial_keeps_how_often_each_stimulus_occurs():
+    truth = np.array([0, 0, 0, 1, 2, 2])
+    permuted = permute_truth(truth, 200, by="trial", rng=np.random.default_rng(0))
+    assert (np.sort(permuted, axis=1) == truth).all()
+    assert len(np.unique(permuted, axis=0)) > 40
+
+
+def test_permutation_by_stimulus_keeps_which_trials_belong_together():
+    truth = np.array([0, 0, 0, 1, 2, 2])
+    permuted = permute_truth(truth, 200, by="stimulus", rng=np.random.default_rng(0))
+    assert len(np.unique(permuted, axis=0)) == 6
+    assert ((permuted[:, :, None] == permuted[:, None]) == (truth[:, None] == truth)).all()
+
+
+@given(data=st.data())
+def test_every_candidate_is_scored_as_the_core_would(data):
+    n_trials, n_gallery = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 7))
+    levels = st.lists(st.integers(0, 3), min_size=n_trials * n_gallery, max_size=n_trials * n_gallery)
+    similarity = np.array(data.draw(levels), dtype=np.float32).reshape(n_trials, n_gallery)
+    columns = np.arange(n_gallery)[:: data.draw(st.integers(1, 2))]
+    ranks, two_way = score_candidates(similarity, columns)
+    for position, column in enumerate(columns):
+        everywhere = np.full(n_trials, column)
+        np.testing.assert_array_equal(ranks[:, position], brainlens.rank_of_true(similarity, everywhere))
+        np.testing.assert_allclose(two_way[:, position], brainlens.two_way_identification(similarity, everywhere))
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 100), n_groups=st.integers(2, 6))
+def test_medians_are_those_of_the_groups_drawn(seed, n_groups):
+    rng = np.random.default_rng(seed)
+    groups = np.concatenate([np.arange(n_groups), rng.integers(n_groups, size=7)])
+    values = rng.integers(1, 9, len(groups)).astype(float)
+    found = median_interval(values, groups, n_resamples=50, rng=np.random.default_rng(seed))
+    drawn = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=50)
+    medians = [np.median(np.repeat(values, counts[groups])) for counts in drawn]
+    assert found == pytest.approx(tuple(np.quantile(medians, [0.025, 0.975])))
+
+
+def test_intervals_are_wider_when_trials_repeat_few_stimuli(as_ranking):
+    similarity, true = planted(10, 10, strength=1.0, seed=3)
+    once = scored(as_ranking(similarity, true), n_resamples=500)
+    copied = scored(as_ranking(np.tile(similarity, (20, 1)), np.tile(true, 20)), n_resamples=500)
+    width = [float((each["ci_high"] - each["ci_low"]).sel(metric="two_way_identification")) for each in (once, copied)]
+    assert width[1] == pytest.approx(width[0], rel=0.2)
+
+
+def test_only_the_order_of_similarities_matters(as_ranking):
+    similarity, true = planted(50, 10, strength=1.0)
+    plain, bent = scored(as_ranking(similarity, true)), scored(as_ranking(np.exp(3 * similarity), true))
+    for name in plain.data_vars:
+        np.testing.assert_array_equal(bent[name], plain[name])
+
+
+def test_order_of_trials_and_candidates_does_not_change_scores(as_ranking):
+    ranking = as_ranking(*planted(50, 10, strength=1.0))
+    order = np.random.default_rng(0)
+    shuffled = ranking.isel(trial=order.permutation(50), stimulus=order.permutation(10))
+    np.testing.assert_allclose(scored(shuffled)["score"], scored(ranking)["score"])
+
+
+def test_the_seed_decides_everything(as_ranking):
+    ranking = as_ranking(*planted(50, 10, strength=0.3))
+    first, second, other = (scored(ranking, seed=seed) for seed in (3, 3, 4))
+    assert first.identical(second)
+    assert not np.array_equal(first["p_value"], other["p_value"])
+
+
+def test_blocks_of_permutations_change_nothing(as_ranking, monkeypatch):
+    ranking = as_ranking(*planted(50, 10, strength=0.3))
+    whole = scored(ranking)
+    monkeypatch.setattr("brainlens_retrieval.score.BLOCK_BYTES", 50 * 8 * 7)
+    np.testing.assert_array_equal(scored(ranking)["p_value"], whole["p_value"])
+
+
+def test_scores_of_training_trials_are_marked(as_ranking, caplog):
+    ranking = as_ranking(*planted(50, 10)).assign_coords(in_training=("trial", np.arange(50) < 20))
+    with caplog.at_level(logging.WARNING, logger="brainlens"):
+        scores = scored(ranking)
+    assert scores.attrs["n_in_training"] == 20
+    assert "20 of 50 trials were in the training of their decoder" in caplog.text
+    caplog.clear()
+    assert scored(ranking.isel(trial=slice(20, None))).attrs["n_in_training"] == 0
+    assert not caplog.text
+
+
+def test_k_of_the_whole_gallery_is_refused(as_ranking):
+    with pytest.raises(brainlens.ParameterError) as caught:
+        scored(as_ranking(*planted(20, 5)))
+    assert str(caught.value) == (
+        "top_k: expected numbers under the 5 candidates, found 5, which every ranking reaches. "
+        "Leave it out, or give a larger gallery."
+    )
+
+
+def test_a_repeated_k_is_refused(as_ranking):
+    with pytest.raises(brainlens.ParameterError, match=r"top_k: expected each number once, found \(1, 1\)"):
+        scored(as_ranking(*planted(20, 5)), top_k=(1, 1))
+
+
+@pytest.mark.parametrize(("field", "value"), [("top_k", (0,)), ("n_permutations", 0), ("n_resamples", 0)])
+def test_parameters_out_of_range_are_refused(field, value):
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        ScoreParams(**{field: value})
+
+
+def test_one_stimulus_is_refused(as_ranking):
+    with pytest.raises(brainlens.DimensionError, match="expected trials of at least 2 stimuli, found 1"):
+        scored(as_ranking(np.eye(10)[:3], np.zeros(3, dtype=int)))
+
+
+def test_stimuli_that_are_no_candidates_are_listed(as_ranking):
+    ranking = as_ranking(*planted(20, 10)).isel(stimulus=slice(8))
+    with pytest.raises(brainlens.DimensionError, match="among its 8 candidates, found 2 missing: 8, 9"):
+        scored(ranking)
+
+
+def test_ranks_of_other_similarities_are_refused(as_ranking):
+    ranking = as_ranking(np.eye(10), np.arange(10))
+    ranking["rank"][4] = 7
+    with pytest.raises(brainlens.DimensionError, match="found another in 1 of 10 trials, first 7 for 1 at 4"):
+        scored(ranking)
