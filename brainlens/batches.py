@@ -18,6 +18,7 @@ import zarr
 
 from brainlens.errors import DimensionError, RegistryError
 from brainlens.layout import CRC_BYTES
+from brainlens.manifest import Publication
 
 BLOCK_ROWS = 64
 POOL_ROWS = 2048
@@ -33,14 +34,17 @@ class MappedArray:
         Folder of the array, the one that holds its `zarr.json`.
     array
         The array as zarr opened it.
+    state
+        The dataset folder when it was opened, where there is one.
 
     Raises
     ------
     RegistryError
-        When a chunk that is touched for the first time does not match its checksum.
+        When a chunk that is touched for the first time does not match its checksum, or belongs to another dataset
+        that was stored under the same name since.
     """
 
-    def __init__(self, folder: Path, array: zarr.Array) -> None:
+    def __init__(self, folder: Path, array: zarr.Array[Any], state: Publication | None = None) -> None:
         self.shape: tuple[int, ...] = array.shape
         self.dtype: np.dtype[Any] = np.dtype(array.dtype)
         self.rows_per_chunk: int = array.chunks[0]
@@ -48,9 +52,14 @@ class MappedArray:
         n_chunks = math.ceil(self.shape[0] / self.rows_per_chunk)
         self._paths = [folder / array.metadata.encode_chunk_key((number, *tail)) for number in range(n_chunks)]
         self._maps: list[np.ndarray | None] = [None] * n_chunks
+        self._state = state
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the maps behind: another process maps the files itself, it is not sent their content."""
+        return {**self.__dict__, "_maps": [None] * len(self._maps)}
 
     def chunk(self, number: int) -> np.ndarray:
         """Return the rows of one chunk as a read-only map; its checksum is compared the first time."""
@@ -64,9 +73,7 @@ class MappedArray:
 
         Sorted rows are the fastest: each chunk then serves all its rows with one copy.
         """
-        rows = np.asarray(rows, dtype=np.intp)
-        if rows.size and (rows.min() < 0 or rows.max() >= self.shape[0]):
-            raise DimensionError(f"rows: expected 0 to {self.shape[0] - 1}, found {rows.min()} to {rows.max()}.")
+        rows = check_rows(rows, self.shape[0])
         result = np.empty((len(rows), *self.shape[1:]), self.dtype) if out is None else out
         if len(self._paths) == 1:
             return np.take(self.chunk(0), rows, axis=0, out=result, mode="clip")
@@ -74,35 +81,50 @@ class MappedArray:
             order = np.argsort(rows, kind="stable")
             result[order] = self.take(rows[order])
             return result
-        first = int(rows[0]) // self.rows_per_chunk if rows.size else 0
-        last = int(rows[-1]) // self.rows_per_chunk if rows.size else -1
-        edges = np.searchsorted(rows, np.arange(first, last + 2) * self.rows_per_chunk).tolist()
-        for number, start, stop in zip(range(first, last + 1), edges[:-1], edges[1:], strict=True):
-            if stop > start:
-                local = rows[start:stop] - number * self.rows_per_chunk
-                # "clip" lets numpy write into `out` directly; the bounds were checked above.
-                np.take(self.chunk(number), local, axis=0, out=result[start:stop], mode="clip")
+        for number, start, stop in self._spans(rows):
+            local = rows[start:stop] - number * self.rows_per_chunk
+            # "clip" lets numpy write into `out` directly; the bounds were checked above.
+            np.take(self.chunk(number), local, axis=0, out=result[start:stop], mode="clip")
         return result
 
     def rectangle(self, rows: slice | np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
         """Return rows, indexed along the other axes by one slice or integer array each."""
-        if isinstance(rows, np.ndarray):
-            whole = all(
-                isinstance(key, slice) and key == slice(0, size, 1)
-                for key, size in zip(rest, self.shape[1:], strict=True)
-            )
-            return self.take(rows) if whole else _outer(self.take(rows), rest)
-        positions = range(*rows.indices(self.shape[0]))
-        if positions.step != 1:
-            return self.rectangle(np.asarray(positions, dtype=np.intp), rest)
+        if isinstance(rows, slice):
+            positions = range(*rows.indices(self.shape[0]))
+            if positions.step == 1:
+                return self._rows_between(positions, rest)
+            rows = np.asarray(positions, dtype=np.intp)
+        if all(_is_whole(key, size) for key, size in zip(rest, self.shape[1:], strict=True)):
+            return self.take(rows)
+        rows = check_rows(rows, self.shape[0])
+        result = np.empty((len(rows), *_outer(np.empty((0, *self.shape[1:]), self.dtype), rest).shape[1:]), self.dtype)
+        order = np.argsort(rows, kind="stable")
+        # Chunk by chunk, so that the columns nobody asked for are never held for more than one chunk.
+        for number, start, stop in self._spans(rows[order]):
+            local = rows[order[start:stop]] - number * self.rows_per_chunk
+            result[order[start:stop]] = _outer(self.chunk(number), rest, rows=local)
+        return result
+
+    def _rows_between(self, positions: range, rest: tuple[Any, ...]) -> np.ndarray:
         parts = []
-        for number in range(positions.start // self.rows_per_chunk, math.ceil(positions.stop / self.rows_per_chunk)):
+        first = positions.start // self.rows_per_chunk
+        for number in range(first, math.ceil(positions.stop / self.rows_per_chunk)) if positions else ():
             start = number * self.rows_per_chunk
             local = slice(max(0, positions.start - start), min(self.rows_per_chunk, positions.stop - start))
             parts.append(_outer(self.chunk(number)[local], rest))
         if not parts:
             return _outer(np.empty((0, *self.shape[1:]), self.dtype), rest).copy()
         return np.concatenate(parts) if len(parts) > 1 else np.array(parts[0])
+
+    def _spans(self, rows: np.ndarray) -> Iterator[tuple[int, int, int]]:
+        """Yield the chunks that ascending rows lie in, and where in `rows` those of each chunk start and stop."""
+        if not rows.size:
+            return
+        first, last = int(rows[0]) // self.rows_per_chunk, int(rows[-1]) // self.rows_per_chunk
+        edges = np.searchsorted(rows, np.arange(first, last + 2) * self.rows_per_chunk).tolist()
+        for number, start, stop in zip(range(first, last + 1), edges[:-1], edges[1:], strict=True):
+            if stop > start:
+                yield number, start, stop
 
     def _open(self, number: int) -> np.ndarray:
         path = self._paths[number]
@@ -163,7 +185,9 @@ class Batches:
             raise DimensionError(f"batch_size: expected at least 1, found {batch_size}.")
         self.array = array
         self.batch_size = batch_size
-        self.rows = np.arange(array.shape[0]) if rows is None else np.asarray(rows, dtype=np.intp)
+        self.rows = np.arange(array.shape[0]) if rows is None else check_rows(rows, array.shape[0])
+        if len(np.unique(self.rows)) < len(self.rows):
+            raise DimensionError("rows: expected each position once, found some more than once. Pass np.unique(rows).")
         self.seed = seed
         size_bytes = math.prod(array.shape) * array.dtype.itemsize
         self._resident = not isinstance(array, MappedArray) and size_bytes <= resident_bytes
@@ -201,20 +225,23 @@ class Batches:
         wanted = np.zeros(self.array.shape[0], bool)
         wanted[self.rows] = True
         chunks: Sequence[int] = getattr(self.array, "chunks", None) or (BLOCK_ROWS,)
-        block_rows = max(BLOCK_ROWS, chunks[0])
+        # Whole chunks, so that none is decoded twice in an epoch.
+        block_rows = math.ceil(BLOCK_ROWS / chunks[0]) * chunks[0]
         blocks = rng.permutation(math.ceil(self.array.shape[0] / block_rows))
         per_pool = max(1, math.ceil(POOL_ROWS / block_rows))
         left_rows = np.empty(0, np.intp)
         left_values = np.empty((0, *self.array.shape[1:]), self.array.dtype)
         for first in range(0, len(blocks), per_pool):
-            rows, values = [left_rows], [left_values]
-            for block in blocks[first : first + per_pool]:
-                start = int(block) * block_rows
-                inside = np.flatnonzero(wanted[start : start + block_rows])
-                if inside.size:
-                    rows.append(inside + start)
-                    values.append(np.asarray(self.array[start : start + block_rows])[inside])
-            pool_rows, pool = np.concatenate(rows), np.concatenate(values)
+            starts = [int(block) * block_rows for block in blocks[first : first + per_pool]]
+            inside = [np.flatnonzero(wanted[start : start + block_rows]) for start in starts]
+            pool_rows = np.concatenate([left_rows, *(rows + start for rows, start in zip(inside, starts, strict=True))])
+            pool = np.empty((len(pool_rows), *self.array.shape[1:]), self.array.dtype)
+            pool[: len(left_rows)] = left_values
+            filled = len(left_rows)
+            for rows, start in zip(inside, starts, strict=True):
+                if rows.size:
+                    pool[filled : filled + len(rows)] = np.asarray(self.array[start : start + block_rows])[rows]
+                    filled += len(rows)
             order = rng.permutation(len(pool_rows))
             last = first + per_pool >= len(blocks)
             n_whole = len(order) if last else len(order) // self.batch_size * self.batch_size
@@ -239,20 +266,38 @@ class MappedBackend(xr.backends.BackendArray):
         )
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
-        first, *rest = key
         drop = [axis for axis, item in enumerate(key) if isinstance(item, int | np.integer)]
-        keys = [np.asarray([item]) if isinstance(item, int | np.integer) else item for item in (first, *rest)]
-        full = [
-            slice(*item.indices(size)) if isinstance(item, slice) else item
-            for item, size in zip(keys, self.shape, strict=True)
-        ]
-        values = self.array.rectangle(full[0], tuple(full[1:]))
+        first, *rest = (np.asarray([item]) if isinstance(item, int | np.integer) else item for item in key)
+        values = self.array.rectangle(first, tuple(rest))
         return values.squeeze(axis=tuple(drop)) if drop else values
 
 
-def _outer(block: np.ndarray, keys: tuple[Any, ...]) -> np.ndarray:
-    """Index the axes behind the first one by one, slices before arrays, so that little is copied."""
+def check_rows(rows: Any, n_rows: int) -> np.ndarray:
+    """Return positions of rows as integers.
+
+    Raises
+    ------
+    DimensionError
+        If they are no list of whole numbers from 0 to the last row.
+    """
+    found = np.asarray(rows)
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        what = f"{found.ndim}-d {found.dtype}"
+        raise DimensionError(f"rows: expected a list of whole numbers, found {what}. Use np.flatnonzero for a mask.")
+    if found.size and (found.min() < 0 or found.max() >= n_rows):
+        raise DimensionError(f"rows: expected 0 to {n_rows - 1}, found {found.min()} to {found.max()}.")
+    return found.astype(np.intp, copy=False)
+
+
+def _is_whole(key: slice | np.ndarray, size: int) -> bool:
+    return isinstance(key, slice) and range(*key.indices(size)) == range(size)
+
+
+def _outer(block: np.ndarray, keys: tuple[Any, ...], rows: np.ndarray | None = None) -> np.ndarray:
+    """Index each axis on its own: slices first, then `rows`, then the other arrays, so that little is copied."""
     block = block[(slice(None), *(key if isinstance(key, slice) else slice(None) for key in keys))]
+    if rows is not None:
+        block = np.take(block, rows, axis=0)
     for axis, key in enumerate(keys, start=1):
         if not isinstance(key, slice):
             block = np.take(block, key, axis=axis)

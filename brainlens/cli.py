@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,14 +18,14 @@ from brainlens.commandline import (
     Group,
     json_option,
     light_rows,
+    local_index,
     open_registry,
     plugin_host,
     registry_option,
     registry_path,
 )
 from brainlens.errors import RegistryError
-from brainlens.index import Index
-from brainlens.options import extra_options
+from brainlens.options import extra_options, given_options
 from brainlens.plugin_commands import plugins
 from brainlens.printing import print_json, print_table, say, size_text, tree_lines
 from brainlens.verbs import VERBS
@@ -173,7 +174,13 @@ def export(ctx: click.Context, name: str, target: Path, exporter: str | None) ->
 
     Parameters of the exporter follow as --name value.
     """
-    click.echo(open_registry(ctx, mode="r").export(name, target, exporter=exporter, **extra_options(ctx.args)))
+    from brainlens.exporting import find_exporter
+
+    options: dict[str, Any] = extra_options(ctx.args)
+    if options:
+        component = find_exporter(plugin_host(), target, exporter)
+        options = options if component is None else given_options(component, options)
+    click.echo(open_registry(ctx, mode="r").export(name, target, exporter=exporter, **options))
 
 
 @main.command()
@@ -213,7 +220,9 @@ def schemas(name: str | None, as_json: bool) -> None:
 @click.pass_context
 def reindex(ctx: click.Context) -> None:
     """Build the index anew from the manifests."""
-    click.echo(f"{Index(Path(registry_path(ctx))).rebuild()} datasets indexed.")
+    index = local_index(registry_path(ctx))
+    open_registry(ctx, mode="r")
+    click.echo(f"{index.rebuild()} datasets indexed.")
 
 
 @main.command()

@@ -100,23 +100,39 @@ def open_registry(ctx: click.Context, *, mode: typing.Literal["a", "r"] = "a") -
     )
 
 
+def local_index(path: str) -> Index:
+    """Return the index of a registry in a folder.
+
+    Raises
+    ------
+    RegistryError
+        If there is nothing, or the registry is not in a folder.
+    """
+    if _is_remote(path):
+        raise RegistryError(f"registry {path!r}: expected a folder, found a URL, which has no index.")
+    root = Path(path.removeprefix("file://")).expanduser()
+    if not root.exists():
+        raise RegistryError(
+            f"registry {path!r}: expected a registry, found nothing. Give its path with --registry or "
+            "BRAINLENS_REGISTRY."
+        )
+    return Index(root)
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path and not path.startswith("file://")
+
+
 def light_rows(path: str) -> list[tuple[Any, ...]]:
     """Return the rows of a listing without importing anything numeric."""
-    if "://" in path and not path.startswith("file://"):
+    index = None if _is_remote(path) else local_index(path)
+    if index is None or not (index.root / PRIVATE).is_dir():
         from brainlens import registry
 
         return [
             (item.name, item.kind, item.subject, item.size_bytes, item.created)
             for item in registry.open(path, mode="r").query()
         ]
-    root = Path(path.removeprefix("file://"))
-    if not (root / PRIVATE).is_dir():
-        found = "a folder of other things" if root.is_dir() else "nothing" if not root.exists() else "a file"
-        raise RegistryError(
-            f"registry {path!r}: expected a registry, found {found}. Give its path with --registry or "
-            "BRAINLENS_REGISTRY."
-        )
-    index = Index(root)
     rows = index.rows()
     for problem in index.broken.values():
         say(f"Warning: {problem}")

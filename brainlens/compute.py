@@ -145,7 +145,7 @@ def check_seed(seed: object) -> int:
     ParameterError
         If it is not a whole number from 0.
     """
-    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or int(seed) < 0:
         raise ParameterError(f"seed: expected a whole number from 0, found {seed!r}.")
     return int(seed)
 

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
+import pydantic
+import pydantic_core
 
 import brainlens
 from brainlens.errors import PluginError, SchemaError, listed
@@ -103,13 +105,23 @@ def params_problems(host: PluginHost, plugin: Plugin) -> Iterator[str]:
             if not (field.description or "").strip():
                 text = "Say what it is, with its unit: Field(description=...)"
                 yield f"component {component.name!r}, parameter {name!r}: expected a description, found none. {text}."
-        component.params.model_json_schema()
-        if not any(field.is_required() for field in fields.values()):
+        try:
+            component.params.model_json_schema()
+            if any(field.is_required() for field in fields.values()):
+                continue
             defaults = component.params()
             again = component.params.model_validate_json(defaults.model_dump_json())
-            if again != defaults:
-                found = f"found {again!r}, not {defaults!r}"
-                yield f"component {component.name!r}: expected the defaults back from JSON, {found}."
+        except (
+            pydantic.ValidationError,
+            pydantic.PydanticUserError,
+            pydantic_core.PydanticSerializationError,
+        ) as error:
+            found = " ".join(str(error).split())
+            yield f"component {component.name!r}: expected parameters that can be written as JSON, found: {found}"
+            continue
+        if again != defaults:
+            found = f"found {again!r}, not {defaults!r}"
+            yield f"component {component.name!r}: expected the defaults back from JSON, {found}."
 
 
 def target_problems(host: PluginHost, plugin: Plugin) -> Iterator[str]:

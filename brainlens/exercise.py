@@ -19,7 +19,7 @@ import xarray as xr
 from brainlens.averages import standardize, training_statistics
 from brainlens.compute import guarded, make_params
 from brainlens.errors import BrainlensError, ParameterError, PluginError
-from brainlens.plugins import PluginHost
+from brainlens.plugins import Plugin, PluginHost
 from brainlens.records import Component, Context
 from brainlens.registry import Registry, open as open_registry
 from brainlens.scoring import correlate, rank_of_true, two_way_identification
@@ -46,6 +46,7 @@ class Attempt:
     params: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     study: Mapping[str, xr.Dataset] = field(default_factory=synthetic_study)
+    device: str = "cpu"
 
     def registry(self, **datasets: xr.Dataset) -> Registry:
         """Return a new registry that holds these datasets."""
@@ -56,13 +57,21 @@ class Attempt:
         return made
 
     def fit(self, registry: Registry, name: str, *, response: str = "response", target: str = "target") -> str:
-        """Fit the decoder on the CPU; return the digest of its weights."""
-        registry.fit(self.component.name, response=response, target=target, name=name, device="cpu", **self.params)
+        """Fit the decoder; return the digest of its weights."""
+        registry.fit(
+            self.component.name, response=response, target=target, name=name, device=self.device, **self.params
+        )
         return str(registry[name].attrs["weights_sha256"])
 
     def predict(self, registry: Registry, model: str, *, response: str = "response") -> xr.Dataset:
-        """Predict the test trials on the CPU."""
-        return registry[registry.predict(model, response=response, device="cpu", recompute=True)].load()
+        """Predict the test trials."""
+        return registry[registry.predict(model, response=response, device=self.device)].load()
+
+
+def only(host: PluginHost, plugin: Plugin) -> PluginHost:
+    """Return a host of one plugin and those that define schemas, so that no experiment tracker hears of trials."""
+    known = host.plugins(load=True)
+    return PluginHost([other.entry_point for other in known if other.name == plugin.name or other.schemas])
 
 
 def planted_map_problems(attempt: Attempt) -> Iterator[str]:
@@ -94,7 +103,7 @@ def repeat_problems(attempt: Attempt) -> Iterator[str]:
         yield f"{name}: expected the same weights for the same seed, found others. Draw from context.rng()."
     predicted = attempt.predict(registry, "first")
     for what, model in (("the same model", "first"), ("the same seed", "second")):
-        again = registry[registry.predict(model, response="response", name=f"again/{model}", device="cpu")]
+        again = registry[registry.predict(model, response="response", name=f"again/{model}", device=attempt.device)]
         if not np.array_equal(again["embedding"].values, predicted["embedding"].values):
             yield f"{name}: expected the same predictions from {what}, found others. Predict without random numbers."
 
@@ -168,13 +177,13 @@ def analysis_problems(attempt: Attempt) -> Iterator[str]:
     if component.checkpoints:
         raise NotApplicable(f"component {component.name!r} needs weights: {component.checkpoints[0].id!r}.")
     datasets = {**attempt.study, **_derived(attempt.study)}
-    inputs = {**_choose_inputs(component, datasets), **attempt.inputs}
+    inputs: dict[str, Any] = {**_choose_inputs(component, datasets), **attempt.inputs}
     params = {**fill_required(attempt, "text"), **attempt.params}
     registry = attempt.registry(**datasets)
     made = []
     for name in ("first", "second"):
         try:
-            registry.compute(component.name, name=name, device="cpu", recompute=True, **inputs, **params)
+            registry.compute(component.name, name=name, device=attempt.device, **inputs, **params)
         except PluginError as error:
             yield str(error)
             return

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from brainlens.compute import Settings, Workplace, guarded, make_params
+from brainlens.checkpoints import FILE, unpack_weights
+from brainlens.compute import Workplace, guarded, make_params
 from brainlens.errors import ParameterError, PluginError, RegistryError, closest
 from brainlens.plugins import PluginHost
 from brainlens.records import Component, Context
@@ -18,16 +19,10 @@ from brainlens.store import Place, open_dataset
 from brainlens.write import sync_tree, write_dataset
 
 
-def export(
-    work: Workplace,
-    name: str,
-    target: Path,
-    given: Mapping[str, Any],
-    settings: Settings,
-    *,
-    exporter: str | None = None,
-) -> Path:
+def export(work: Workplace, name: str, target: Path, given: Mapping[str, Any], *, exporter: str | None = None) -> Path:
     """Write a stored dataset to a file or folder for other tools; Zarr needs no plugin.
+
+    A model takes its weights along.
 
     Raises
     ------
@@ -37,66 +32,102 @@ def export(
     dataset = open_dataset(work.place, name)
     target = Path(os.path.abspath(target.expanduser()))
     _refuse_target(work.place, target)
-    if exporter is None and target.name.endswith(".zarr"):
+    component = find_exporter(work.host, target, exporter)
+    if component is None:
         if given:
             raise ParameterError(f"export to Zarr: unknown parameter {min(given)!r}. There is none.")
         with staged_target(target) as staged:
             staged.mkdir()
             write_dataset(dataset, staged, work.schema(dataset.attrs["schema"]), where=f"dataset {name!r}")
+            if "weights_sha256" in dataset.attrs:
+                content, sha256 = work.place.read(name, FILE), dataset.attrs["weights_sha256"]
+                unpack_weights(content, sha256, where=f"model {name!r}")
+                (staged / FILE).write_bytes(content or b"")
         return target
-    component = _exporter_for(work.host, target, exporter)
     params = make_params(component, given)
     function = work.host.resolve(component)
-    context = Context(seed=settings.seed, quiet=work.quiet)
     with staged_target(target) as staged, guarded(work.host, component, "writing"):
-        function(dataset, staged, params=params, context=context)
-        if not staged.exists():
+        function(dataset, staged, params=params, context=Context(quiet=work.quiet))
+        if not os.path.lexists(staged):
             raise PluginError(
                 f"component {component.name!r}: expected it to write {staged.name!r}, found nothing written."
             )
     return target
 
 
+def find_exporter(host: PluginHost, target: Path, exporter: str | None = None) -> Component | None:
+    """Return the exporter that is asked for, or that writes files of such an ending; None for `.zarr`.
+
+    Raises
+    ------
+    RegistryError
+        If no exporter writes such files, several do, or the one that is asked for does not.
+    """
+    if exporter is not None:
+        component = host.component(exporter, roles=("exporter",))
+        if component.suffixes and not target.name.endswith(component.suffixes):
+            raise RegistryError(
+                f"export to {target.name!r}: expected an ending that {exporter!r} writes, "
+                f"{' or '.join(map(repr, component.suffixes))}. Change the name, or leave the exporter out."
+            )
+        return component
+    if target.name.endswith(".zarr"):
+        return None
+    known = [(suffix, component) for component in host.components(role="exporter") for suffix in component.suffixes]
+    fitting = [(suffix, component) for suffix, component in known if target.name.endswith(suffix)]
+    if not fitting:
+        raise RegistryError(
+            f"export to {target.name!r}: no exporter writes that ending. "
+            f"{closest(target.suffix, ['.zarr', *dict(known)], what='endings')}"
+        )
+    longest = max(len(suffix) for suffix, _ in fitting)
+    found = [component for suffix, component in fitting if len(suffix) == longest]
+    if len(found) > 1:
+        names = " and ".join(repr(component.name) for component in found)
+        raise RegistryError(f"export to {target.name!r}: {names} write that ending. Say which with exporter=….")
+    return found[0]
+
+
 @contextlib.contextmanager
 def staged_target(target: Path) -> Iterator[Path]:
-    """Give a path beside the target to write to; rename it when all went well, delete it otherwise."""
+    """Give a path beside the target to write to; rename it when all went well, delete it otherwise.
+
+    Raises
+    ------
+    RegistryError
+        If the folder is missing or cannot be written, or the disk is full.
+    """
     if not target.parent.is_dir():
         raise RegistryError(
             f"export to {str(target)!r}: expected the folder {str(target.parent)!r}, found none. Make it first."
         )
     folder = target.parent / f".{target.name}.{uuid.uuid4().hex}"
-    folder.mkdir()
     try:
+        folder.mkdir()
         staged = folder / target.name
         yield staged
         sync_tree(folder)
-        if target.exists():
+        if os.path.lexists(target):
             raise RegistryError(f"export to {str(target)!r}: something appeared there meanwhile. Choose another path.")
         os.rename(staged, target)
+    except OSError as error:
+        raise RegistryError(
+            f"export to {str(target)!r}: cannot be written ({error.strerror or error}). Nothing was left there. Make "
+            "room, or choose another path."
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _exporter_for(host: PluginHost, target: Path, exporter: str | None) -> Component:
-    if exporter is not None:
-        return host.component(exporter, roles=("exporter",))
-    known = {suffix: component for component in host.components(role="exporter") for suffix in component.suffixes}
-    fitting = [suffix for suffix in known if target.name.endswith(suffix)]
-    if not fitting:
-        raise RegistryError(
-            f"export to {target.name!r}: no exporter writes that ending. "
-            f"{closest(target.suffix, ['.zarr', *known], what='endings')}"
-        )
-    return known[max(fitting, key=len)]
-
-
 def _refuse_target(place: Place, target: Path) -> None:
     root = place.folder("")
-    if root is not None and (target == root or root in target.parents or target in root.parents):
+    # A link must not lead back into the registry.
+    inside = root is not None and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(root))
+    if inside:
         raise RegistryError(
             f"export to {str(target)!r}: expected a path outside the registry {str(root)!r}. Choose another path."
         )
-    if target.exists():
+    if os.path.lexists(target):
         raise RegistryError(
             f"export to {str(target)!r}: something is there already and is never overwritten. Choose another path, "
             "or remove it."

@@ -20,21 +20,32 @@ from brainlens.compute import (
     Job,
     Settings,
     Workplace,
-    default_name,
     guarded,
     is_stored,
     make_job,
     make_params,
+    result_name,
     store_result,
 )
-from brainlens.errors import DimensionError, ParameterError, PluginError, RegistryError, closest
-from brainlens.labels import check_name
+from brainlens.errors import ParameterError, PluginError, RegistryError, closest
 from brainlens.manifest import entry_of
 from brainlens.records import Component, Context, Input, Params
-from brainlens.selection import folds, join_targets
+from brainlens.selection import folds
 from brainlens.store import open_dataset, read_manifest
 from brainlens.trainable import Trainable
-from brainlens.trials import Preparation, label_prediction, prepare_trials, select_sites, select_trials, site_of
+from brainlens.trials import (
+    Preparation,
+    align_targets,
+    label_prediction,
+    mark_training,
+    prepare_sites,
+    prepare_trials,
+    refuse_other_origin,
+    select_sites,
+    select_trials,
+    site_of,
+    trial_digests,
+)
 
 
 def fit(
@@ -44,20 +55,25 @@ def fit(
     component = work.host.component(component_name, roles=("decoder",))
     job = make_job(work, component, given, settings, options=preparation.options())
     recipe = job.recipe()
-    name = settings.name or default_name("models", component, recipe)
+    name = result_name("models", component, recipe, settings)
     if is_stored(work.place, name, recipe, settings):
         return name
-    work.place.refuse_taken(check_name(name))
+    work.place.refuse_taken(name)
     stored, target = (open_dataset(work.place, job.inputs[key][0].name) for key in ("response", "target"))
-    response = select_trials(stored, preparation, default="train")
-    training = response["trial"].values
-    response = prepare_trials(response, preparation)
+    chosen = select_trials(prepare_sites(stored, preparation), preparation, default="train")
+    response = prepare_trials(chosen, preparation)
+    # Averages are trials of their own, with labels of their own: no trial of the target is theirs by its label.
+    unused = None if preparation.average else np.setdiff1d(stored["trial"].values, chosen["trial"].values)
     started = time.monotonic()
-    decoder, mean, std = _fit_one(work, job, response, target, preparation)
-    content, sha256 = checkpoints.pack_weights(decoder.state())
-    frame = _model_frame(response, target, mean, std, training).assign_attrs(
+    aligned = align_targets(response, target, unused=unused)
+    decoder, mean, std = _fit_one(work, job, response, aligned, preparation)
+    with guarded(work.host, component, "saving"):
+        content, sha256 = checkpoints.pack_weights(decoder.state())
+    frame = _model_frame(response, target, mean, std).assign_attrs(
         standardize=preparation.standardize, weights_sha256=sha256
     )
+    frame = frame.assign_coords(training_trial=chosen["trial"].values)
+    frame["training_digest"] = ("training_trial", trial_digests(chosen))
     store_result(work, name, frame, job, recipe, started, extra={checkpoints.FILE: content})
     return name
 
@@ -91,22 +107,17 @@ def predict(
         options=options,
     )
     recipe = job.recipe()
-    name = settings.name or default_name("decoded", component, recipe)
+    name = result_name("decoded", component, recipe, settings)
     if is_stored(work.place, name, recipe, settings):
         return name
-    work.place.refuse_taken(check_name(name))
+    work.place.refuse_taken(name)
     stored = open_dataset(work.place, job.inputs["response"][0].name)
-    _refuse_other_subject(stored, fitted, model)
-    response = select_trials(stored, preparation, default="test")
-    response = _mark_training(response, fitted, same=_training_digest(work, model) == job.inputs["response"][0].digest)
-    response = prepare_trials(select_sites(response, fitted), preparation)
+    refuse_other_origin(stored, fitted, model)
+    response = select_sites(select_trials(stored, preparation, default="test"), fitted)
+    same = _training_digest(work, model) == job.inputs["response"][0].digest
+    response = prepare_trials(mark_training(response, fitted, same=same, average=average), preparation)
     started = time.monotonic()
-    decoder = _make_trainable(work, component, params, job.context)
-    decoder.load_state(
-        checkpoints.unpack_weights(
-            work.place.read(model, checkpoints.FILE), fitted.attrs["weights_sha256"], where=f"model {model!r}"
-        )
-    )
+    decoder = _load_trainable(work, model, fitted, component, params=params, context=job.context)
     ready = standardize(response, fitted["training_mean"], fitted["training_std"])
     with guarded(work.host, component, "predicting"):
         made = decoder.predict(ready)
@@ -131,55 +142,44 @@ def cross_predict(
     `n_folds` parts); statistics and weights come from the other folds alone.
     """
     component = work.host.component(component_name, roles=("decoder",))
+    if n_folds is not None and (not isinstance(n_folds, int) or isinstance(n_folds, bool)):
+        raise ParameterError(f"n_folds: expected a whole number from 2, found {n_folds!r}.")
     options = {**preparation.options(), "leave_out": leave_out, "n_folds": n_folds}
     job = make_job(work, component, given, settings, options=options)
     recipe = job.recipe()
-    name = settings.name or default_name("decoded", component, recipe)
+    name = result_name("decoded", component, recipe, settings)
     if is_stored(work.place, name, recipe, settings):
         return name
-    work.place.refuse_taken(check_name(name))
+    work.place.refuse_taken(name)
     stored, target = (open_dataset(work.place, job.inputs[key][0].name) for key in ("response", "target"))
-    response = prepare_trials(select_trials(stored, preparation, default="all"), preparation)
+    chosen = select_trials(prepare_sites(stored, preparation), preparation, default="all")
+    response = prepare_trials(chosen, preparation)
+    unused = None if preparation.average else np.setdiff1d(stored["trial"].values, chosen["trial"].values)
+    parted = folds(response, leave_out, n_folds=n_folds, seed=job.context.seed)
     started = time.monotonic()
+    aligned = align_targets(response, target, unused=unused)
     parts = []
-    for fold in job.context.progress(
-        folds(response, leave_out, n_folds=n_folds, seed=settings.seed), label=f"{component.name} without {leave_out}"
-    ):
-        decoder, mean, std = _fit_one(work, job, response.isel(trial=fold.train), target, preparation)
+    for fold in job.context.progress(parted, label=f"{component.name} without {leave_out}"):
+        training = response.isel(trial=fold.train)
+        decoder, mean, std = _fit_one(work, job, training, aligned.isel(trial=fold.train), preparation)
         left = response.isel(trial=fold.test)
         with guarded(work.host, component, "predicting"):
             made = decoder.predict(standardize(left, mean, std))
-        frame = _model_frame(response, target, mean, std, np.empty(0))
-        labelled = label_prediction(made, left, frame, component)
+        labelled = label_prediction(made, left, _model_frame(response, target, mean, std), component)
         parts.append(
             labelled.assign_coords(
                 fold=("trial", [fold.label] * len(fold.test)), in_training=("trial", np.zeros(len(fold.test), bool))
             )
         )
-    decoded = xr.concat(
-        parts,
-        dim="trial",
-        join="exact",
-        combine_attrs="identical",
-        data_vars="minimal",
-        coords="minimal",
-        compat="equals",
-    )
-    store_result(work, name, decoded.sel(trial=response["trial"].values), job, recipe, started)
+    with guarded(work.host, component, "joining the folds"):
+        decoded = _join_folds(parts, response)
+    store_result(work, name, decoded, job, recipe, started)
     return name
 
 
 def _fit_one(
-    work: Workplace, job: Job, response: xr.Dataset, target: xr.Dataset, preparation: Preparation
+    work: Workplace, job: Job, response: xr.Dataset, aligned: xr.Dataset, preparation: Preparation
 ) -> tuple[Trainable, xr.DataArray, xr.DataArray]:
-    rows = join_targets(response, target)
-    dim = "stimulus" if "stimulus" in target.dims else "trial"
-    aligned = target.isel({dim: rows})
-    if dim == "stimulus":
-        aligned = aligned.drop_vars("stimulus").rename(stimulus="trial")
-    aligned = aligned.assign_coords(
-        {name: coord for name, coord in response.coords.items() if coord.dims == ("trial",)}
-    )
     mean, std = training_statistics(response, standardize=preparation.standardize)
     decoder = _make_trainable(work, job.component, job.params, job.context)
     with guarded(work.host, job.component, "fitting"):
@@ -198,9 +198,33 @@ def _make_trainable(work: Workplace, component: Component, params: Any, context:
         return made(params, context)
 
 
-def _model_frame(
-    response: xr.Dataset, target: xr.Dataset, mean: xr.DataArray, std: xr.DataArray, training: np.ndarray
-) -> xr.Dataset:
+def _load_trainable(
+    work: Workplace, model: str, fitted: xr.Dataset, component: Component, *, params: Any, context: Context
+) -> Trainable:
+    decoder = _make_trainable(work, component, params, context)
+    state = checkpoints.unpack_weights(
+        work.place.read(model, checkpoints.FILE), fitted.attrs["weights_sha256"], where=f"model {model!r}"
+    )
+    with guarded(work.host, component, "loading"):
+        decoder.load_state(state)
+    return decoder
+
+
+def _join_folds(parts: list[xr.Dataset], response: xr.Dataset) -> xr.Dataset:
+    """Put the folds' predictions together, in the order of the response; attributes in which they differ are left."""
+    joined = xr.concat(
+        parts,
+        dim="trial",
+        join="exact",
+        combine_attrs="drop_conflicts",
+        data_vars="minimal",
+        coords="minimal",
+        compat="equals",
+    )
+    return joined.sel(trial=response["trial"].values)
+
+
+def _model_frame(response: xr.Dataset, target: xr.Dataset, mean: xr.DataArray, std: xr.DataArray) -> xr.Dataset:
     site = site_of(response)
     coords = {name: coord for name, coord in response.coords.items() if coord.dims == (site,)}
     coords |= {
@@ -209,8 +233,6 @@ def _model_frame(
     for dim in ("channel", "token"):
         if dim in target.dims and dim not in coords:
             coords[dim] = xr.DataArray(np.arange(target.sizes[dim]), dims=dim)
-    if training.size:
-        coords["training_trial"] = xr.DataArray(training, dims="training_trial")
     frame = xr.Dataset({"training_mean": mean.variable, "training_std": std.variable}, coords)
     kept = ("subject", "units", "space", "affine", "volume_shape", "mask_sha256")
     attrs = {key: response.attrs[key] for key in kept if key in response.attrs}
@@ -225,6 +247,11 @@ def _open_model(work: Workplace, model: str) -> tuple[xr.Dataset, Component, Any
             "'brainlens query --kind model' lists them."
         )
     made = manifest["provenance"]
+    if "component_version" not in made:
+        raise RegistryError(
+            f"predict: expected a model that was fitted in this registry, found {model!r}, which was stored by "
+            f"{made.get('component')!r}. Fit it again."
+        )
     component = work.host.component(made["component"], roles=("decoder",))
     if component.version != made["component_version"]:
         raise PluginError(
@@ -246,23 +273,3 @@ def _predicting(component: Component) -> Component:
 def _training_digest(work: Workplace, model: str) -> str:
     digest: str = read_manifest(work.place, model)["provenance"]["inputs"]["response"][0]["digest"]
     return digest
-
-
-def _mark_training(response: xr.Dataset, fitted: xr.Dataset, *, same: bool) -> xr.Dataset:
-    """Say of each trial whether the model was fitted on it, so that no score on training trials goes unnoticed."""
-    seen = (
-        np.isin(response["trial"].values, fitted["training_trial"].values)
-        if same
-        else np.zeros(response.sizes["trial"], bool)
-    )
-    return response.assign_coords(in_training=("trial", seen))
-
-
-def _refuse_other_subject(response: xr.Dataset, fitted: xr.Dataset, model: str) -> None:
-    for key, what in (("subject", "subject"), ("mask_sha256", "mask")):
-        expected, found = fitted.attrs.get(key), response.attrs.get(key)
-        if expected is not None and found is not None and expected != found:
-            raise DimensionError(
-                f"model {model!r}: expected a response of {what} {expected!r}, found {found!r}. Sites of the same "
-                "label are not the same place there."
-            )

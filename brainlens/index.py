@@ -149,7 +149,8 @@ class Index:
                         # No dataset is called that: these are the chunks of an array that no manifest answers for.
                         orphan = prefix.rpartition("/")[0] or prefix
                         self.broken[orphan] = (
-                            f"dataset {orphan!r}: expected {manifest.FILE}, found data without it. Restore it from a copy, or remove it."
+                            f"dataset {orphan!r}: expected {manifest.FILE}, found data without it. Restore it from a "
+                            f"copy, or remove it with 'brainlens remove {orphan}'."
                         )
                         continue
                     name = f"{prefix}/{item.name}" if prefix else item.name

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import xarray as xr
 
 from brainlens import provenance
 from brainlens.compute import (
+    Job,
     Settings,
     Workplace,
     announce,
@@ -24,7 +25,7 @@ from brainlens.errors import PluginError
 from brainlens.labels import check_name
 from brainlens.records import Component, Entry, Schema
 from brainlens.schema import validate
-from brainlens.store import put_dataset
+from brainlens.store import put_dataset, query_entries, read_manifest
 
 
 def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings) -> list[str]:
@@ -32,6 +33,7 @@ def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], setti
     component = work.host.component(component_name, roles=("importer",))
     base = check_name(settings.name)
     job = make_job(work, component, given, settings)
+    _refuse_taken_early(work, base, job, settings)
     function = work.host.resolve(component)
     started = time.monotonic()
     with guarded(work.host, component, "reading"):
@@ -43,6 +45,7 @@ def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], setti
     sources = [provenance.digest_source(path) for path in job.context.sources]
     recipe = job.recipe(sources)
     names = {part: check_name(f"{base}/{part}" if part else base) for part in made}
+    _refuse_nested(component, names.values())
     # What an earlier call that was interrupted has stored already is left as it is.
     waiting = [part for part in made if not is_stored(work.place, names[part], {**recipe, "part": part}, settings)]
     for part in waiting:
@@ -62,6 +65,25 @@ def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], setti
     }
     _store_all(work, datasets, schemas, stamps)
     return list(names.values())
+
+
+def _refuse_taken_early(work: Workplace, base: str, job: Job, settings: Settings) -> None:
+    """Refuse a name that something else has before files are read, which may take long."""
+    if query_entries(work.place, {"name": base}):
+        made, recipe = read_manifest(work.place, base)["provenance"], job.recipe()
+        alike = all(made.get(key) == recipe[key] for key in ("component", "component_version", "params", "seed"))
+        if settings.recompute or not alike:
+            work.place.refuse_taken(base)
+
+
+def _refuse_nested(component: Component, names: Collection[str]) -> None:
+    for name in names:
+        below = [other for other in names if other.startswith(f"{name}/")]
+        if below:
+            raise PluginError(
+                f"component {component.name!r}: expected datasets side by side, found {below[0]!r} below {name!r}. "
+                "Nothing was stored."
+            )
 
 
 def _check_all(work: Workplace, component: Component, datasets: Mapping[str, Any]) -> dict[str, Schema]:

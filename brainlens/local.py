@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import zarr
+from zarr.abc.store import Store
 
 from brainlens import manifest
 from brainlens.errors import RegistryError, closest
@@ -23,19 +24,10 @@ from brainlens.index import PRIVATE, Index
 from brainlens.records import Entry
 from brainlens.write import sync_folder, sync_tree
 
-_MARK = "brainlens_registry"
 _LOCKLESS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 _OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-
-
-def _group(attributes: dict[str, int]) -> bytes:
-    group = {"attributes": attributes, "zarr_format": 3, "node_type": "group"}
-    return (json.dumps(group, indent=2) + "\n").encode()
-
-
-_BARE_GROUP = _group({})
 
 
 class LocalPlace:
@@ -58,7 +50,7 @@ class LocalPlace:
         """Return the folder of a dataset."""
         return self.root / name
 
-    def zarr_store(self) -> zarr.abc.store.Store:
+    def zarr_store(self) -> Store:
         """Return the Zarr store of the whole registry, read-only."""
         return zarr.storage.LocalStore(self.root, read_only=True)
 
@@ -77,7 +69,8 @@ class LocalPlace:
             return None
         except OSError as error:
             raise RegistryError(
-                f"dataset {name!r} in {str(self.root)!r}: {file} cannot be read ({error.strerror}). Ask its owner for access, or restore it from a copy."
+                f"dataset {name!r} in {str(self.root)!r}: {file} cannot be read ({error.strerror}). Ask its owner for "
+                "access, or restore it from a copy."
             ) from error
 
     def file_problems(self, name: str, files: dict[str, tuple[int, str]], *, read: bool) -> list[str]:
@@ -91,6 +84,11 @@ class LocalPlace:
     def names(self) -> list[str]:
         """Return the names of all datasets, sorted."""
         return [entry.name for entry in self.entries()]
+
+    def broken(self) -> dict[str, str]:
+        """Return the names whose manifests cannot be read, and why."""
+        self.entries()
+        return dict(self.index.broken)
 
     @contextlib.contextmanager
     def stage(self) -> Iterator[Path]:
@@ -133,9 +131,9 @@ class LocalPlace:
             with self._locked():
                 self.refuse_taken(name)
                 target = self.root / name
-                _make_group(self.root, staged.parent, {_MARK: manifest.FORMAT})
+                _make_group(self.root, staged.parent, manifest.REGISTRY_GROUP)
                 for parent in reversed(target.relative_to(self.root).parents[:-1]):
-                    _make_group(self.root / parent, staged.parent, {})
+                    _make_group(self.root / parent, staged.parent, manifest.BARE_GROUP)
                 _remove_bare(target)
                 try:
                     os.rename(staged, target)
@@ -156,7 +154,8 @@ class LocalPlace:
             if (self.root / above / manifest.FILE).exists():
                 if above == name:
                     raise RegistryError(
-                        f"dataset {name!r} exists in {str(self.root)!r}; stored datasets never change. Choose another name, or remove it first."
+                        f"dataset {name!r} exists in {str(self.root)!r}; stored datasets never change. Choose "
+                        "another name, or remove it first."
                     )
                 raise RegistryError(
                     f"dataset name {name!r}: {above!r} is a dataset, so nothing can lie below it. Choose another name."
@@ -167,7 +166,8 @@ class LocalPlace:
                 )
         if (self.root / name).exists() and not _is_bare(self.root / name):
             raise RegistryError(
-                f"dataset name {name!r}: that is a folder in {str(self.root)!r} already. Choose a name below it, such as '{name}/response'."
+                f"dataset name {name!r}: that is a folder in {str(self.root)!r} already. Choose a name below it, "
+                f"such as '{name}/response'."
             )
 
     def remove(self, name: str) -> None:
@@ -197,13 +197,15 @@ class LocalPlace:
             folder = folder / part
             if folder.is_symlink():
                 raise RegistryError(
-                    f"dataset name {name!r}: {str(folder)!r} is a symbolic link, which a registry does not follow. Open the registry it points to, or copy the dataset."
+                    f"dataset name {name!r}: {str(folder)!r} is a symbolic link, which a registry does not follow. "
+                    "Open the registry that it points to, or copy the dataset."
                 )
 
     def _make_root(self) -> None:
         if not self.root.parent.is_dir():
             raise RegistryError(
-                f"registry {str(self.root)!r}: expected its parent folder to exist, found none. Make it, or correct the path."
+                f"registry {str(self.root)!r}: expected its parent folder to exist, found none. Make it, or "
+                "correct the path."
             )
         # In this order a writer that is killed in between leaves an empty folder or a registry, never a third thing.
         for folder in (self.root, self.root / PRIVATE, self.root / PRIVATE / "staging"):
@@ -235,15 +237,18 @@ def open_local(path: Path, *, must_exist: bool) -> LocalPlace:
     if not root.exists():
         if must_exist:
             raise RegistryError(
-                f"registry {str(path)!r}: expected a folder, found nothing. Correct the path, or make it by storing something."
+                f"registry {str(path)!r}: expected a folder, found nothing. Correct the path, or make it by "
+                "storing something."
             )
     elif not os.access(root, os.R_OK | os.X_OK):
         raise RegistryError(
-            f"registry {str(path)!r}: expected a folder that can be read, found one that cannot. Ask its owner for access."
+            f"registry {str(path)!r}: expected a folder that can be read, found one that cannot. Ask its owner for "
+            "access."
         )
     elif not _is_registry(root):
         raise RegistryError(
-            f"registry {str(path)!r}: expected an empty folder or a registry, found a folder of other things. Choose another folder."
+            f"registry {str(path)!r}: expected an empty folder or a registry, found a folder of other things. "
+            "Choose another folder."
         )
     return LocalPlace(root)
 
@@ -254,20 +259,20 @@ def _is_registry(root: Path) -> bool:
         return True
     try:
         group = json.loads((root / "zarr.json").read_bytes())
-        return _MARK in group["attributes"]
+        return manifest.REGISTRY_MARK in group["attributes"]
     except FileNotFoundError:
         return not any(root.iterdir())
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _make_group(folder: Path, area: Path, attributes: dict[str, int]) -> None:
+def _make_group(folder: Path, area: Path, group: bytes) -> None:
     """Make a folder that is a Zarr group, with one rename, so that the registry is one Zarr hierarchy."""
     if (folder / "zarr.json").exists():
         return
     draft = area / uuid.uuid4().hex
     draft.mkdir()
-    (draft / "zarr.json").write_bytes(_group(attributes))
+    (draft / "zarr.json").write_bytes(group)
     sync_tree(draft)
     try:
         os.rename(draft, folder)
@@ -285,7 +290,7 @@ def _is_bare(folder: Path) -> bool:
         if item.is_dir(follow_symlinks=False):
             if not _is_bare(Path(item.path)):
                 return False
-        elif item.name != "zarr.json" or Path(item.path).read_bytes() != _BARE_GROUP:
+        elif item.name != "zarr.json" or Path(item.path).read_bytes() != manifest.BARE_GROUP:
             return False
     return True
 
@@ -307,7 +312,7 @@ def _is_dataset(folder: Path) -> bool:
     if (folder / manifest.FILE).exists():
         return True
     try:
-        return (folder / "zarr.json").read_bytes() != _BARE_GROUP
+        return (folder / "zarr.json").read_bytes() != manifest.BARE_GROUP
     except OSError:
         return False
 
@@ -356,11 +361,13 @@ def _explained(root: Path) -> Iterator[None]:
         if error.errno in _FULL:
             free = shutil.disk_usage(root if root.exists() else root.parent).free
             raise RegistryError(
-                f"registry {str(root)!r}: the disk is full ({free / 1e6:.1f} MB free). Nothing was stored. Make room, or put the registry elsewhere."
+                f"registry {str(root)!r}: the disk is full ({free / 1e6:.1f} MB free). Nothing was stored. Make "
+                "room, or put the registry elsewhere."
             ) from error
         if error.errno in _READ_ONLY:
             raise RegistryError(
-                f"registry {str(root)!r}: expected a folder that can be written, found a read-only one ({error.strerror}). Nothing was changed. "
+                f"registry {str(root)!r}: expected a folder that can be written, found a read-only one "
+                f"({error.strerror}). Nothing was changed. "
                 "Ask for write access, or copy what you need into a registry of your own with 'brainlens export'."
             ) from error
         raise

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,18 @@ from brainlens.records import Entry
 
 FORMAT = 1
 FILE = "manifest.json"
+REGISTRY_MARK = "brainlens_registry"
 _FIELDS = frozenset({"schema", "subject", "digest", "dims", "files", "provenance"})
+
+
+def _group(attributes: Mapping[str, int]) -> bytes:
+    group = {"attributes": dict(attributes), "zarr_format": 3, "node_type": "group"}
+    return (json.dumps(group, indent=2) + "\n").encode()
+
+
+# The `zarr.json` of the registry and of the folders between it and its datasets: all of it is one Zarr hierarchy.
+REGISTRY_GROUP = _group({REGISTRY_MARK: FORMAT})
+BARE_GROUP = _group({})
 
 
 def canonical(value: object) -> bytes:
@@ -93,6 +105,33 @@ def signature(folder: str | Path) -> str | None:
     except OSError:
         return None
     return f"{found.st_ino}:{found.st_mtime_ns}:{found.st_size}"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A dataset folder as it was when it was opened, so that another dataset under its name is not read for it."""
+
+    folder: Path
+    signature: str | None
+
+    def refuse_change(self, file: object) -> None:
+        """Raise when the folder has been removed or replaced since.
+
+        Raises
+        ------
+        RegistryError
+            Naming the file that was to be read.
+        """
+        if signature(self.folder) != self.signature:
+            raise RegistryError(
+                f"{file}: expected the dataset that was opened, found that it was removed or replaced since. Open it "
+                "again."
+            )
+
+
+def published(folder: Path) -> Publication:
+    """Return the state of a dataset folder to compare with later."""
+    return Publication(folder, signature(folder))
 
 
 def entry_of(name: str, body: Mapping[str, Any]) -> Entry:

@@ -102,15 +102,22 @@ def extra_options(args: list[str]) -> dict[str, str]:
 
 
 def _type_word(annotation: Any) -> str:
-    if typing.get_origin(annotation) is typing.Literal:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
         return "[" + "|".join(map(str, typing.get_args(annotation))) + "]"
-    return "VALUES" if _takes_several(annotation) else getattr(annotation, "__name__", "value").upper()
+    if _takes_several(annotation):
+        return "VALUES"
+    if origin in (typing.Union, types.UnionType):
+        return "|".join(_type_word(part) for part in typing.get_args(annotation) if part is not type(None))
+    return str(getattr(annotation, "__name__", "value")).upper()
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return ",".join(_shown(item) for item in value) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+    if value is None or value == "":
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _flag(key: str) -> str:

@@ -40,9 +40,11 @@ def plugins_list(strict: bool, as_json: bool) -> None:
             ]
         )
     else:
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for plugin in found:
-            names = [(item.name, item.role, item.summary) for item in plugin.components] or [("", "", plugin.error)]
+            names: list[tuple[str, ...]] = [(item.name, item.role, item.summary) for item in plugin.components] or [
+                ("", "", plugin.error)
+            ]
             rows += [
                 ((plugin.name if index == 0 else ""), (plugin.state if index == 0 else ""), *name)
                 for index, name in enumerate(names)

@@ -431,7 +431,7 @@ class Registry(Mapping[str, xr.Dataset]):
         **options
             The exporter's parameters.
         """
-        return exporting.export(self._work, name, Path(target), options, Settings(), exporter=exporter)
+        return exporting.export(self._work, name, Path(target), options, exporter=exporter)
 
 
 def _names(average: str | Sequence[str]) -> tuple[str, ...]:

@@ -99,7 +99,8 @@ def score_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 
 def _scores(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
-    parts = ["<h2>Scores</h2>"] if scores else []
+    legend = "<p class='quiet'>Bar: score. Line through it: 95 % interval. Upright mark: chance.</p>"
+    parts = [f"<h2>Scores</h2>{legend}"] if scores else []
     for name, dataset in scores:
         rows = score_rows(dataset)
         header = ("", "score", "95 % interval", "chance", "n", "p")
@@ -141,8 +142,9 @@ def _bars(rows: Sequence[dict[str, Any]]) -> str:
         f"<text x='{left + tick * width}' y='{height - 4}' text-anchor='middle'>{tick:g}</text>"
         for tick in (0, 0.25, 0.5, 0.75, 1)
     )
-    caption = "<p class='quiet'>Bar: score. Line through it: 95 % interval. Upright mark: chance.</p>"
-    return f"<svg viewBox='0 0 {left + width + 30} {height}' role='img' aria-label='scores'>{''.join(lines)}{axis}</svg>{caption}"
+    return (
+        f"<svg viewBox='0 0 {left + width + 30} {height}' role='img' aria-label='scores'>{''.join(lines)}{axis}</svg>"
+    )
 
 
 def _responses(responses: Sequence[tuple[str, xr.Dataset]]) -> str:

@@ -25,7 +25,17 @@ from brainlens.records import Schema
 BLOCK_BYTES = 64 * 2**20
 # What xarray takes for instructions to the decoder instead of attributes.
 _ENCODING_ATTRS = frozenset(
-    {"_Encoding", "_FillValue", "_Unsigned", "add_offset", "calendar", "coordinates", "dtype", "missing_value", "scale_factor"}
+    {
+        "_Encoding",
+        "_FillValue",
+        "_Unsigned",
+        "add_offset",
+        "calendar",
+        "coordinates",
+        "dtype",
+        "missing_value",
+        "scale_factor",
+    }
 )
 
 
@@ -90,7 +100,8 @@ def value_problems(
                 where[0] += start
             place = ", ".join(f"{dim} {index}" for dim, index in zip(dims, where, strict=True))
             count = f"{int(bad.sum())} of {bad.size} not finite"
-            yield f"data_vars/{name}: expected finite values, found {count}, first at {place}"
+            first = f", first at {place}" if place else ""
+            yield f"data_vars/{name}: expected finite values, found {count}{first}"
     if name in checks.get("positive", ()) and block.size and block.min() < 1:
         yield f"data_vars/{name}: expected values from 1, found {block.min()}"
 
@@ -172,7 +183,8 @@ def _unstorable(dataset: xr.Dataset) -> Iterator[str]:
     """Yield what Zarr would lose, refuse or alter; each with what to do instead."""
     for name, index in dataset.indexes.items():
         if isinstance(index, pd.MultiIndex):
-            yield f"coords/{name}: a MultiIndex cannot be stored; use dataset.reset_index({name!r}) to make plain coordinates"
+            remedy = f"use dataset.reset_index({name!r}) to make plain coordinates"
+            yield f"coords/{name}: a MultiIndex cannot be stored; {remedy}"
     for dim in dataset.dims:
         if dim not in dataset.variables:
             yield from _name_problems(dim, "dim")
@@ -202,7 +214,9 @@ def _dtype_problems(dataset: xr.Dataset, name: str, variable: xr.Variable) -> It
         yield f"{name}: {dtype} values cannot be stored; use .astype(str) or plain numbers"
     elif dtype.kind in "OUT":
         if not (name in dataset.indexes and isinstance(dataset.indexes[name], pd.MultiIndex)):
-            wrong = next(((index, item) for index, item in enumerate(variable.values.ravel()) if not _is_text(item)), None)
+            wrong = next(
+                ((index, item) for index, item in enumerate(variable.values.ravel()) if not _is_text(item)), None
+            )
             if wrong is not None:
                 yield f"{name}: expected text everywhere, found {wrong[1]!r} at {wrong[0]}; use '' or drop those rows"
     elif dtype.kind in "Mm":
@@ -214,7 +228,9 @@ def _dtype_problems(dataset: xr.Dataset, name: str, variable: xr.Variable) -> It
 
 def _is_text(item: object) -> bool:
     """Whether it is text that UTF-8 can spell: half a surrogate pair is none."""
-    return isinstance(item, str) and (item.isascii() or not any("\ud800" <= character <= "\udfff" for character in item))
+    return isinstance(item, str) and (
+        item.isascii() or not any("\ud800" <= character <= "\udfff" for character in item)
+    )
 
 
 def _overflows(variable: xr.Variable) -> bool:
@@ -228,7 +244,8 @@ def _unit_problems(name: object, variable: xr.Variable) -> Iterator[str]:
     """Yield units that would turn numbers into dates when they are read."""
     units = variable.attrs.get("units")
     if isinstance(units, str) and "since" in units:
-        yield f"{name}/attrs/units: {units!r} would read back as dates; store dates as datetime64, or name the attribute otherwise"
+        remedy = "store dates as datetime64, or rename the attribute"
+        yield f"{name}/attrs/units: {units!r} would read back as dates; {remedy}"
     elif "units" in variable.attrs and variable.dtype.kind in "Mm":
         yield f"{name}/attrs/units: times carry their unit themselves, found {units!r}; remove it"
 
@@ -246,7 +263,8 @@ def _attribute_problems(attrs: Mapping[Any, Any], path: str, *, reserved: Iterab
             except (TypeError, ValueError, RecursionError):
                 plain = False
             if not plain:
-                yield f"{path}/{key}: expected text, a finite number, or a list of them, found {value!r}; convert it, for instance with str()"
+                remedy = "convert it, for instance with str()"
+                yield f"{path}/{key}: expected text, a finite number, or a list of them, found {value!r}; {remedy}"
 
 
 def _has_text_keys(value: object) -> bool:

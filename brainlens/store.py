@@ -10,17 +10,20 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import numpy as np
 import xarray as xr
 import zarr
+from zarr.abc.store import Store
 
 from brainlens import manifest
 from brainlens.batches import MappedArray, MappedBackend
-from brainlens.errors import RegistryError, closest
+from brainlens.errors import RegistryError, SchemaError, closest
 from brainlens.labels import PROVENANCE_ATTRS, check_name
 from brainlens.local import open_local
 from brainlens.records import Entry, Schema
+from brainlens.schema import raise_problems, structure_problems
 from brainlens.write import quiet_zarr, write_dataset
 
 
@@ -28,7 +31,7 @@ class Place(Protocol):
     """Where datasets lie: `LocalPlace` or `RemotePlace`."""
 
     def folder(self, name: str) -> Path | None: ...  # noqa: D102
-    def zarr_store(self) -> zarr.abc.store.Store: ...  # noqa: D102
+    def zarr_store(self) -> Store: ...  # noqa: D102
     def read(self, name: str, file: str) -> bytes | None: ...  # noqa: D102
     def file_problems(self, name: str, files: dict[str, tuple[int, str]], *, read: bool) -> list[str]: ...  # noqa: D102
     def entries(self, *, where: str = "1", values: tuple[str, ...] = ()) -> list[Entry]: ...  # noqa: D102
@@ -51,8 +54,8 @@ def open_place(path_or_url: str | Path, *, must_exist: bool) -> Place:
     text = str(path_or_url)
     if "://" not in text:
         return open_local(Path(path_or_url), must_exist=must_exist)
-    if text.startswith("file://"):
-        return open_local(Path(text.removeprefix("file://")), must_exist=must_exist)
+    if text.startswith("file:///"):
+        return open_local(Path(unquote(text.removeprefix("file://"))), must_exist=must_exist)
     try:
         from brainlens.remote import open_remote
     except ModuleNotFoundError as error:
@@ -96,9 +99,10 @@ def put_dataset(
         If the dataset does not follow the schema.
     """
     place.refuse_taken(check_name(name))
-    kept = {key: value for key, value in dataset.attrs.items() if key not in PROVENANCE_ATTRS}
+    kept = _own_attrs(dataset, where=f"dataset {name!r}")
     stamped = dataset.assign_attrs(schema=schema.name)
     stamped.attrs = {**kept, "schema": schema.name, **_stamp(provenance)}
+    raise_problems(structure_problems(stamped, schema), schema, where=f"dataset {name!r}")
     with place.stage() as folder:
         written = write_dataset(stamped, folder, schema, where=f"dataset {name!r}")
         for file, content in (extra or {}).items():
@@ -127,9 +131,11 @@ def read_manifest(place: Place, name: str) -> dict[str, Any]:
         If there is no such dataset, or its manifest is damaged.
     """
     content = place.read(check_name(name), manifest.FILE)
-    if content is None:
-        raise RegistryError(f"no dataset {name!r} in {str(place)!r}. {closest(name, place.names(), what='stored')}")
-    return manifest.unseal(content, where=f"dataset {name!r} in {str(place)!r}")
+    if content is not None:
+        return manifest.unseal(content, where=f"dataset {name!r} in {str(place)!r}")
+    if b'"consolidated_metadata"' in (place.read(name, "zarr.json") or b""):
+        raise _damaged(name, place, [f"{manifest.FILE}: missing"])
+    raise RegistryError(f"no dataset {name!r} in {str(place)!r}. {closest(name, place.names(), what='stored')}")
 
 
 def open_dataset(place: Place, name: str) -> xr.Dataset:
@@ -143,35 +149,57 @@ def open_dataset(place: Place, name: str) -> xr.Dataset:
     RegistryError
         If there is no such dataset, or anything about it was altered.
     """
-    body = read_manifest(place, name)
-    problems = place.file_problems(name, body["files"], read=False)
-    if problems:
-        raise _damaged(name, place, problems)
-    folder = place.folder(name)
+    folder = place.folder(check_name(name))
+    state = None if folder is None else manifest.published(folder)
+    _checked_manifest(place, name, read=False)
     with quiet_zarr():
         # xarray looks for consolidated metadata at the root of a store only, so a folder is opened as a store.
-        source = place.zarr_store() if folder is None else zarr.storage.LocalStore(folder, read_only=True)
+        source = WholeStore(_zarr_store(place, name), state)
         group = name if folder is None else None
-        dataset = xr.open_zarr(source, group=group, chunks=None, consolidated=folder is not None)
+        dataset: xr.Dataset = xr.open_zarr(
+            source, group=group, chunks=None, consolidated=folder is not None, zarr_format=3
+        )
     for variable in dataset.variables:
         dtype = dataset[variable].dtype
-        if dtype.kind == "T" or (dtype.kind == "U" and variable in dataset.dims):
+        if dtype.kind in "TO" or (dtype.kind == "U" and variable in dataset.dims):
             dataset = _with_text(dataset, variable)
         elif folder is not None and variable not in dataset.coords:
-            mapped = map_array(folder, str(variable))
+            mapped = map_array(folder, str(variable), state)
             if mapped is not None:
-                lazy = xr.core.indexing.CopyOnWriteArray(xr.core.indexing.LazilyIndexedArray(MappedBackend(mapped)))
+                lazy: Any = xr.core.indexing.LazilyIndexedArray(MappedBackend(mapped))
+                lazy = xr.core.indexing.CopyOnWriteArray(lazy)
                 dataset[variable] = xr.Variable(dataset[variable].dims, lazy, dataset[variable].attrs)
     dataset.encoding["source"] = str(folder) if folder is not None else f"{place}/{name}"
     return dataset
 
 
-def map_array(folder: Path, variable: str) -> MappedArray | None:
+def open_rows(place: Place, name: str, variable: str) -> MappedArray | zarr.Array[Any]:
+    """Open one variable of a dataset for reading rows: mapped where it is raw and local, through zarr otherwise.
+
+    Raises
+    ------
+    RegistryError
+        If there is no such dataset or variable, or anything about it was altered.
+    """
+    folder = place.folder(check_name(name))
+    state = None if folder is None else manifest.published(folder)
+    files = _checked_manifest(place, name, read=False)["files"]
+    variables = [file.removesuffix("/zarr.json") for file in files if file.endswith("/zarr.json")]
+    if variable not in variables:
+        raise RegistryError(f"dataset {name!r}: no variable {variable!r}. {closest(variable, variables)}")
+    mapped = None if folder is None else map_array(folder, variable, state)
+    if mapped is not None:
+        return mapped
+    path = variable if folder is not None else f"{name}/{variable}"
+    return zarr.open_array(WholeStore(_zarr_store(place, name), state), path=path, mode="r", zarr_format=3)
+
+
+def map_array(folder: Path, variable: str, state: manifest.Publication | None = None) -> MappedArray | None:
     """Return a memory map of a stored variable, or None when its chunks are not raw rows."""
-    array = zarr.open_array(zarr.storage.LocalStore(folder / variable, read_only=True), mode="r")
+    array = zarr.open_array(zarr.storage.LocalStore(folder / variable, read_only=True), mode="r", zarr_format=3)
     codecs = [type(codec).__name__ for codec in array.metadata.codecs]  # type: ignore[union-attr]
     raw = codecs == ["BytesCodec", "Crc32cCodec"] and array.chunks[1:] == array.shape[1:] and array.ndim > 0
-    return MappedArray(folder / variable, array) if raw else None
+    return MappedArray(folder / variable, array, state) if raw else None
 
 
 def verify_dataset(place: Place, name: str) -> None:
@@ -182,9 +210,46 @@ def verify_dataset(place: Place, name: str) -> None:
     RegistryError
         Listing every file that is missing, altered, or too many.
     """
-    problems = place.file_problems(name, read_manifest(place, name)["files"], read=True)
-    if problems:
-        raise _damaged(name, place, problems)
+    _checked_manifest(place, name, read=True)
+
+
+class WholeStore(zarr.storage.WrapperStore[Store]):
+    """A Zarr store in which a missing chunk is an error; Zarr reads fill values in its place.
+
+    Every chunk of a dataset is written, so one that is missing was deleted, or the dataset was removed since it
+    was opened.
+
+    Parameters
+    ----------
+    store
+        Any Zarr store, read-only.
+    state
+        The dataset folder when it was opened, where there is one.
+    """
+
+    def __init__(self, store: Store, state: manifest.Publication | None = None) -> None:
+        super().__init__(store)
+        self._state = state
+
+    def _with_store(self, store: Store) -> WholeStore:
+        return WholeStore(store, self._state)
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """Return the bytes of a key; of a chunk, only those of the dataset that was opened."""
+        found = await self._store.get(key, prototype, byte_range)
+        if _is_chunk(key):
+            if self._state is not None:
+                self._state.refuse_change(key)
+            if found is None:
+                raise RegistryError(
+                    f"{self._store}/{key}: expected a chunk, found none: it was deleted, or the dataset was removed. "
+                    "Run 'brainlens verify'."
+                )
+        return found
+
+    async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+        """Return parts of several keys, each as `get` does."""
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
 
 def query_entries(place: Place, conditions: Mapping[str, str | None]) -> list[Entry]:
@@ -198,6 +263,38 @@ def _stamp(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Return the provenance as attributes that every format can hold: plain values, and all of it as JSON text."""
     plain = {key: provenance[key] for key in PROVENANCE_ATTRS if key in provenance}
     return {**plain, "provenance": json.dumps(dict(provenance), ensure_ascii=False, sort_keys=True)}
+
+
+def _own_attrs(dataset: xr.Dataset, *, where: str) -> dict[Any, Any]:
+    """Return the attributes without those of an earlier provenance, which are all there or none."""
+    stamped = "provenance" in dataset.attrs
+    taken = [key for key in dataset.attrs if key in PROVENANCE_ATTRS]
+    if taken and not stamped:
+        problem = f"attrs/{taken[0]}: reserved for provenance, found {dataset.attrs[taken[0]]!r}; rename it"
+        raise SchemaError(f"{where}: 1 problem\n  {problem}", [problem])
+    return {key: value for key, value in dataset.attrs.items() if key not in PROVENANCE_ATTRS}
+
+
+def _checked_manifest(place: Place, name: str, *, read: bool) -> dict[str, Any]:
+    """Return a manifest once the files have been compared with it; `read` as in `file_problems`."""
+    body = read_manifest(place, name)
+    problems = place.file_problems(name, body["files"], read=read)
+    if not problems:
+        return body
+    # Removed, and perhaps stored anew, while the files were being looked at: that is no damage.
+    if read_manifest(place, name) != body:
+        return _checked_manifest(place, name, read=read)
+    raise _damaged(name, place, problems)
+
+
+def _zarr_store(place: Place, name: str) -> Store:
+    folder = place.folder(name)
+    return place.zarr_store() if folder is None else zarr.storage.LocalStore(folder, read_only=True)
+
+
+def _is_chunk(key: str) -> bool:
+    parts = key.split("/")
+    return "c" in parts[1:] and not parts[-1].startswith((".", "zarr.json"))
 
 
 def _digest(path: Path) -> tuple[int, str]:

@@ -70,7 +70,8 @@ def check_plugin(name: str, folder: Path, *, host: PluginHost | None = None) -> 
     for number, (check, roles) in enumerate(_TRIED):
         for component in plugin.components:
             if component.role in roles:
-                attempt = Attempt(host=host, component=component, folder=folder / f"{number}-{component.name}")
+                alone = exercise.only(host, plugin)
+                attempt = Attempt(host=alone, component=component, folder=folder / f"{number}-{component.name}")
                 try:
                     problems += _tried(check, attempt)
                 except NotApplicable:
@@ -183,7 +184,7 @@ class PluginContract:
         problems = []
         for component in components:
             attempt = Attempt(
-                host=host,
+                host=exercise.only(host, plugin),
                 component=component,
                 folder=folder / component.name,
                 params=self.params.get(component.name, {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -14,6 +15,10 @@ from brainlens.errors import DimensionError, ParameterError, PluginError, closes
 from brainlens.labels import SPLITS
 from brainlens.records import Component
 from brainlens.rois import select_roi
+from brainlens.schema import row_blocks
+from brainlens.selection import join_targets
+
+_ORIGIN_WORDS = {"mask_sha256": "mask", "volume_shape": "volume shape", "units": "unit"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +82,104 @@ def select_trials(response: xr.Dataset, preparation: Preparation, *, default: st
     return response.isel(trial=inside)
 
 
+def prepare_sites(response: xr.Dataset, preparation: Preparation) -> xr.Dataset:
+    """Select the ROI, as asked."""
+    return response if preparation.roi is None else select_roi(response, preparation.roi)
+
+
 def prepare_trials(response: xr.Dataset, preparation: Preparation) -> xr.Dataset:
-    """Select the ROI and average repetitions, as asked."""
-    if preparation.roi is not None:
-        response = select_roi(response, preparation.roi)
+    """Average repetitions, as asked."""
     return average_trials(response, by=preparation.average) if preparation.average else response
+
+
+def align_targets(response: xr.Dataset, target: xr.Dataset, *, unused: np.ndarray | None = None) -> xr.Dataset:
+    """Return the targets of trials, row for row, with the trials' labels.
+
+    Parameters
+    ----------
+    response
+        With `stimulus_id` (trial).
+    target
+        With a dim `stimulus`, or with a dim `trial` and the same trials.
+    unused
+        Labels of trials that were left out of the response by their split, and so are left out of the target.
+
+    Raises
+    ------
+    DimensionError
+        If a trial has no target, or labels are ambiguous.
+    """
+    if unused is not None and "trial" in target.coords:
+        target = target.isel(trial=np.flatnonzero(~np.isin(target["trial"].values, unused)))
+    rows = join_targets(response, target)
+    if "stimulus" in target.dims:
+        aligned = target.isel(stimulus=rows).drop_vars("stimulus").rename(stimulus="trial")
+    else:
+        aligned = target.isel(trial=rows)
+    return aligned.assign_coords({name: coord for name, coord in response.coords.items() if coord.dims == ("trial",)})
+
+
+def trial_digests(response: xr.Dataset) -> np.ndarray:
+    """Return a digest of each trial's values, by which the same trial is known in another dataset.
+
+    Returns
+    -------
+    array
+        Shape (n_trials,); uint64; the first 8 bytes of BLAKE2b of the values as float32.
+    """
+    variable = response["response"].variable.transpose("trial", ...)
+    rows = (row for _, block in row_blocks(variable) for row in np.ascontiguousarray(block, dtype="<f4"))
+    return np.array([int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little") for row in rows], np.uint64)
+
+
+def mark_training(response: xr.Dataset, fitted: xr.Dataset, *, same: bool, average: tuple[str, ...] = ()) -> xr.Dataset:
+    """Say of each trial whether the model was fitted on it, so that no score on training trials goes unnoticed.
+
+    Parameters
+    ----------
+    response
+        Sites as in the model; not averaged yet.
+    fitted
+        The model.
+    same
+        Whether it is the very dataset that the model was fitted on: then trials are known by their labels,
+        otherwise by their values.
+    average
+        Coordinates that trials will be averaged over: a mean is marked if any of its trials is.
+    """
+    if same:
+        seen = np.isin(response["trial"].values, fitted["training_trial"].values)
+    else:
+        seen = np.isin(trial_digests(response), fitted["training_digest"].values)
+    if all(name in response.coords for name in average) and average:
+        groups = pd.DataFrame({name: response[name].values for name in average})
+        seen = pd.Series(seen).groupby([groups[name] for name in average], dropna=False).transform("any").to_numpy()
+    return response.assign_coords(in_training=("trial", seen))
+
+
+def refuse_other_origin(response: xr.Dataset, fitted: xr.Dataset, model: str) -> None:
+    """Refuse to predict for another subject, space or unit than the model was fitted on.
+
+    Raises
+    ------
+    DimensionError
+        If both say what theirs is, and they differ.
+    """
+    place = "Sites of the same label are not the same place there."
+    reasons = {
+        "subject": place,
+        "mask_sha256": place,
+        "space": place,
+        "volume_shape": place,
+        "units": "The model's statistics are in its own unit; convert the response.",
+    }
+    for key, why in reasons.items():
+        expected, found = fitted.attrs.get(key), response.attrs.get(key)
+        if expected is not None and found is not None and not np.array_equal(expected, found):
+            raise DimensionError(
+                f"model {model!r}: expected a response of {_ORIGIN_WORDS.get(key, key)} {expected!r}, found "
+                f"{found!r}. {why}"
+            )
 
 
 def select_sites(response: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
@@ -90,7 +188,7 @@ def select_sites(response: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
     Raises
     ------
     DimensionError
-        If the response lacks any of them, or has another kind of site.
+        If the response lacks any of them, has another kind of site, or has a site of the same label elsewhere.
     """
     site = site_of(fitted)
     if site not in response.dims:
@@ -106,7 +204,17 @@ def select_sites(response: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
             f"{listed(missing)}. "
             "Predict for a response with the same sites, or fit the model on those that both have (roi=…)."
         )
-    return response if np.array_equal(positions, np.arange(response.sizes[site])) else response.isel({site: positions})
+    ordered = np.array_equal(positions, np.arange(response.sizes[site]))
+    response = response if ordered else response.isel({site: positions})
+    for name in ("i", "j", "k"):
+        if name in response.coords and name in fitted.coords:
+            moved = wanted[response[name].values != fitted[name].values]
+            if moved.size:
+                raise DimensionError(
+                    f"response: expected each {site} where the model has it, found another {name!r} for {len(moved)} "
+                    f"of {len(wanted)}: {listed(moved)}. The two number their {site}s differently."
+                )
+    return response
 
 
 def label_prediction(made: Any, response: xr.Dataset, fitted: xr.Dataset, component: Component) -> xr.Dataset:
@@ -134,8 +242,13 @@ def label_prediction(made: Any, response: xr.Dataset, fitted: xr.Dataset, compon
         )
     for dim in ("trial", "channel", "token"):
         labels = response["trial"] if dim == "trial" else fitted.coords.get(dim)
-        if labels is None or dim not in made.dims:
+        if labels is None:
             continue
+        if dim not in made["embedding"].dims:
+            raise PluginError(
+                f"component {component.name!r}: expected 'embedding' with a dim {dim!r} as in the target, found "
+                f"{', '.join(map(str, made['embedding'].dims))}."
+            )
         if len(labels) != made.sizes[dim]:
             raise PluginError(
                 f"component {component.name!r}: expected {len(labels)} along {dim!r}, found {made.sizes[dim]}."

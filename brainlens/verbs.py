@@ -51,10 +51,8 @@ class Components(Group):
 
 
 def _make_ingest(component: Component) -> click.Command:
-    def run(ctx: click.Context, name: str, seed: int, recompute: bool, **options: Any) -> None:
-        for stored in open_registry(ctx).ingest(
-            component.name, name, seed=seed, recompute=recompute, **given_options(component, options)
-        ):
+    def run(ctx: click.Context, /, name: str, **options: Any) -> None:
+        for stored in open_registry(ctx).ingest(component.name, name, **given_options(component, options)):
             click.echo(stored)
 
     arguments: list[click.Parameter] = [click.Argument(["name"])]
@@ -62,14 +60,14 @@ def _make_ingest(component: Component) -> click.Command:
 
 
 def _make_compute(component: Component) -> click.Command:
-    def run(ctx: click.Context, **options: Any) -> None:
+    def run(ctx: click.Context, /, **options: Any) -> None:
         click.echo(open_registry(ctx).compute(component.name, **given_options(component, options)))
 
     return _component_command(component, run, [name_option(), *common_options(device=component.uses_device)])
 
 
 def _make_fit(component: Component) -> click.Command:
-    def run(ctx: click.Context, **options: Any) -> None:
+    def run(ctx: click.Context, /, **options: Any) -> None:
         click.echo(open_registry(ctx).fit(component.name, **given_options(component, options)))
 
     fitting: list[click.Parameter] = [click.Option([f"--{key}"], help=text) for key, text in _FITTING.items()]
@@ -77,7 +75,7 @@ def _make_fit(component: Component) -> click.Command:
 
 
 def _make_cross_predict(component: Component) -> click.Command:
-    def run(ctx: click.Context, **options: Any) -> None:
+    def run(ctx: click.Context, /, **options: Any) -> None:
         click.echo(open_registry(ctx).cross_predict(component.name, **given_options(component, options)))
 
     fitting: list[click.Parameter] = [
@@ -125,7 +123,7 @@ for _verb, _roles, _make, _text in (
 @click.option("--recompute", is_flag=True, help="Compute even if this very result is stored.")
 @registry_option
 @click.pass_context
-def predict(ctx: click.Context, model: str, **options: Any) -> None:
+def predict(ctx: click.Context, /, model: str, **options: Any) -> None:
     """Predict with a stored model."""
     click.echo(open_registry(ctx).predict(model, **options))
 

@@ -27,8 +27,7 @@ from brainlens import manifest
 from brainlens.labels import PROVENANCE_ATTRS
 from brainlens.layout import Layout, plan_layout
 from brainlens.records import Schema
-from brainlens.schema import describe, plain_attrs, raise_problems, row_blocks, structure_problems, value_problems
-
+from brainlens.schema import describe, plain_attrs, raise_problems, row_blocks, value_problems
 
 WRITERS = 2
 
@@ -42,12 +41,12 @@ class Written:
 
 
 def write_dataset(dataset: xr.Dataset, folder: Path, schema: Schema, *, where: str) -> Written:
-    """Check a dataset and write it whole into an empty folder.
+    """Check the values of a dataset and write it whole into an empty folder.
 
     Parameters
     ----------
     dataset
-        Follows `schema`; may be lazy and larger than memory.
+        Its structure follows `schema`; may be lazy and larger than memory.
     folder
         Exists and is empty.
     schema
@@ -58,9 +57,8 @@ def write_dataset(dataset: xr.Dataset, folder: Path, schema: Schema, *, where: s
     Raises
     ------
     SchemaError
-        If anything does not fit; the folder then holds a partial dataset and must be thrown away.
+        If a value does not fit; the folder then holds a partial dataset and must be thrown away.
     """
-    raise_problems(structure_problems(dataset, schema), schema, where=where)
     dataset = storable(dataset)
     plans = {
         name: plan_layout(dataset[name].variable, is_coordinate=name in dataset.coords) for name in dataset.variables
@@ -213,11 +211,10 @@ def write_chunk(path: Path, chunk: np.ndarray) -> tuple[int, str]:
     content.flags.writeable = False
     path.parent.mkdir(parents=True, exist_ok=True)
     checksum = struct.pack("<I", google_crc32c.value(content))
-    digest = hashlib.sha256(content)
+    digest = hashlib.sha256(content.data)
     digest.update(checksum)
     with path.open("xb", buffering=0) as file:
-        for part in (content, checksum):
-            view = memoryview(part)
+        for view in (content.data, memoryview(checksum)):
             while view:
                 view = view[file.write(view) :]
         os.fsync(file.fileno())
@@ -226,7 +223,7 @@ def write_chunk(path: Path, chunk: np.ndarray) -> tuple[int, str]:
 
 def _values_digest(variable: xr.Variable) -> str:
     values = np.ascontiguousarray(variable.values)
-    if values.dtype.kind == "T":
+    if values.dtype.kind in "OTU":
         return hashlib.sha256(manifest.canonical(values.ravel().tolist())).hexdigest()
     return hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
 

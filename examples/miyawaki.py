@@ -1,7 +1,8 @@
 """Which figure was seen? Decode 10 x 10 images from V1 and find each among the ten figures (Miyawaki et al. 2008).
 
-Real data: 80 blocks of one person, 797 voxels of V1, ten figures shown eight times each. One showing of every figure is
-held out at a time, so that each figure is in the training set; chance is 0.10.
+Real data: 80 blocks of one person, 797 voxels of V1, ten figures shown eight times each; chance is 0.10. One showing of
+every figure is held out at a time. `--leave-out run` holds out ten consecutive blocks instead, and `--leave-out
+stimulus_id` all showings of a figure, which the decoder then has never met.
 
 Run from the root of the repository: python examples/miyawaki.py
 """
@@ -11,76 +12,91 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import brainlens
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+
+import brainlens
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 - after the backend has been chosen
 
 DATA = Path(__file__).parents[1] / "../shared/data/miyawaki2008_v1_figures/V1_mean_figure.mat"
+HIT, MISS = "tab:blue", "tab:orange"
 
 
-def run_study(data: Path, folder: Path) -> xr.Dataset:
+def run_study(data: Path, folder: Path, *, leave_out: str = "repetition") -> xr.Dataset:
     """Run the whole study into a folder; return the scores."""
-    registry = brainlens.open(folder / "miyawaki.zarr")
+    registry = brainlens.open(folder / "miyawaki.zarr", quiet=True)
     registry.ingest(
         "arrays",
         "v1",
-        responses=data,
+        responses=str(data),
         key="R2",
         orientation="voxel_by_trial",
-        subject="S1",
+        subject="VBCCA-sample",  # The file does not say which person it is.
         stimulus_key="I2",
         stimulus_prefix="figure",
-        run_length=10,
+        run_length=10,  # Nor where runs begin; ten consecutive blocks stand for one.
         citation="Miyawaki et al. 2008, Neuron 60:915; Fujiwara, Miyawaki & Kamitani 2013, Neural Computation 25:979",
     )
     decoded = registry.cross_predict(
         "linear",
         response="v1/response",
         target="v1/stimuli",
-        leave_out="repetition",
+        leave_out=leave_out,
         standardize="center",
-        cv_by="repetition",
-        name="decoded",
+        cv_by=leave_out,
+        name="decoded/v1",
     )
-    ranking = registry.compute("retrieval.rank", decoded=decoded, gallery="v1/stimuli", name="ranking")
-    score = registry.compute("retrieval.score", ranking=ranking, name="score", top_k=(1, 3))
-    for name in (decoded, ranking, score):
-        target = folder / f"{name}.zarr"
-        if not target.exists():
-            registry.export(name, target)
-    draw_figures(registry[decoded], registry["v1/stimuli"], registry[ranking], folder / "decoded.png")
+    ranking = registry.compute("retrieval.rank", decoded=decoded, gallery="v1/stimuli", name="rankings/v1")
+    score = registry.compute("retrieval.score", ranking=ranking, top_k=(1, 3), name="scores/v1")
+    for name, file in ((decoded, "decoded.zarr"), (ranking, "ranking.zarr"), (score, "score.zarr")):
+        if not (folder / file).exists():
+            registry.export(name, folder / file)
     return registry[score].load()
 
 
-def draw_figures(decoded: xr.Dataset, stimuli: xr.Dataset, ranking: xr.Dataset, target: Path) -> None:
-    """Draw true images above what was decoded in each repetition; a frame says whether the figure was identified."""
-    figures = stimuli["stimulus"].values
-    repetitions = np.unique(decoded["repetition"].values)
-    size = (len(figures) * 0.9 + 1.2, (len(repetitions) + 1) * 0.9 + 0.8)
+def draw_figures(folder: Path, target: Path) -> None:
+    """Draw true images above what was decoded in each repetition; the frame says whether the figure was identified."""
+    registry = brainlens.open(folder / "miyawaki.zarr", mode="r")
+    decoded, stimuli, ranking = (registry[name].load() for name in ("decoded/v1", "v1/stimuli", "rankings/v1"))
+    figures, repetitions = stimuli["stimulus"].values, np.unique(decoded["repetition"])
+    size = (len(figures) * 0.9 + 1.2, (len(repetitions) + 1) * 0.9 + 1.0)
     figure, axes = plt.subplots(len(repetitions) + 1, len(figures), figsize=size, squeeze=False)
-    low, high = np.percentile(decoded["embedding"].values, [1, 99])
     for column, name in enumerate(figures):
         axes[0, column].imshow(_pixels(stimuli["embedding"].sel(stimulus=name)), cmap="gray", vmin=0, vmax=1)
         axes[0, column].set_title(str(name).removeprefix("figure-"), fontsize=10)
-        for row, repetition in enumerate(repetitions, start=1):
-            trial = np.flatnonzero((decoded["stimulus_id"] == name) & (decoded["repetition"] == repetition)).item()
-            axes[row, column].imshow(_pixels(decoded["embedding"][trial]), cmap="gray", vmin=low, vmax=high)
-            found = int(ranking["rank"][trial]) == 1
-            for spine in axes[row, column].spines.values():
-                spine.set(color="tab:green" if found else "tab:red", linewidth=2.5)
-    for row, label in enumerate(["shown", *(f"rep. {repetition}" for repetition in repetitions)]):
-        axes[row, 0].set_ylabel(label, fontsize=10)
+    for trial in range(decoded.sizes["trial"]):
+        column = list(figures).index(decoded["stimulus_id"].values[trial])
+        panel = axes[1 + list(repetitions).index(decoded["repetition"].values[trial]), column]
+        panel.imshow(_pixels(decoded["embedding"][trial]), cmap="gray", vmin=0, vmax=1)
+        _mark(panel, figures, column, ranking["similarity"][trial].values)
+    for row, label in enumerate(["shown", *(f"block {repetition + 1}" for repetition in repetitions)]):
+        axes[row, 0].set_ylabel(label, fontsize=9)
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
-    hits = float((ranking["rank"] == 1).mean())
-    figure.suptitle(f"Decoded from V1, one repetition held out: {hits:.0%} identified (green), chance 10%", fontsize=11)
+    hits = int((ranking["rank"] == 1).sum())
+    figure.suptitle(
+        f"Figures decoded from V1: {hits} of {decoded.sizes['trial']} identified, chance 1 in 10", fontsize=12
+    )
+    figure.supxlabel(
+        "One column for each figure, one grey scale for all. Each block was decoded by a model fitted without it.\n"
+        "Blue: the figure shown resembles the decoded image most, of all ten. Orange: the one with that number does.",
+        fontsize=9,
+    )
     figure.tight_layout()
-    figure.savefig(target, dpi=110)
+    figure.savefig(target, dpi=110, metadata={"Software": None})
     plt.close(figure)
+
+
+def _mark(panel: plt.Axes, figures: np.ndarray, column: int, similarity: np.ndarray) -> None:
+    answer = int(similarity.argmax())
+    for spine in panel.spines.values():
+        spine.set(color=HIT if answer == column else MISS, linewidth=2.5)
+    if answer != column:
+        name = str(figures[answer]).removeprefix("figure-")
+        panel.text(0.2, 8.9, name, color=MISS, fontsize=11, fontweight="bold", va="bottom")
 
 
 def _pixels(row: xr.DataArray) -> np.ndarray:
@@ -89,13 +105,16 @@ def _pixels(row: xr.DataArray) -> np.ndarray:
 
 
 def main() -> None:
-    """Run the study and print its scores."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the study, draw it, and print its scores."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("miyawaki-study"))
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--leave-out", choices=("repetition", "run", "stimulus_id"), default="repetition")
+    parser.add_argument("--figure", type=Path, help="where to draw [default: decoded.png in the folder]")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    scores = run_study(arguments.data, arguments.folder)
+    scores = run_study(arguments.data, arguments.folder, leave_out=arguments.leave_out)
+    draw_figures(arguments.folder, arguments.figure or arguments.folder / "decoded.png")
     for metric in scores["metric"].values:
         row = scores.sel(metric=metric)
         print(f"{metric}: {float(row['score']):.3f} (chance {float(row['chance']):.3f}, p {float(row['p_value']):.4f})")

@@ -9,7 +9,6 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 from scipy import stats
 
@@ -20,10 +19,9 @@ def compare_with_chance(folder: Path) -> dict[str, float]:
     hits = int((ranking["rank"] == 1).sum())
     n_trials, n_candidates = ranking.sizes["trial"], ranking.sizes["stimulus"]
     binomial = stats.binomtest(hits, n_trials, 1 / n_candidates, alternative="greater")
-    shown = ranking["stimulus_id"].astype(str).values[:, None] == ranking["stimulus"].astype(str).values[None]
-    similarity = ranking["similarity"].values
-    others = np.where(shown, np.nan, similarity)
-    margin = similarity[shown] - np.nanmean(others, axis=1)
+    shown = ranking["stimulus_id"] == ranking["stimulus"]
+    similarity = ranking["similarity"]
+    margin = similarity.where(shown).mean("stimulus") - similarity.where(~shown).mean("stimulus")
     return {
         "top_1": hits / n_trials,
         "chance": 1 / n_candidates,

@@ -27,7 +27,7 @@ class RidgeParams(brainlens.Params):
         min_length=1,
         description="Trial coordinate of the inner folds: trials with the same label stay together.",
     )
-    n_folds: int = Field(
+    cv_folds: int = Field(
         default=5, ge=2, description="Number of inner folds; one per label when there are fewer labels than this."
     )
     bands: tuple[str, ...] = Field(

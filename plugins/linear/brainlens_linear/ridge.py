@@ -154,7 +154,7 @@ class RidgeDecoder(brainlens.Trainable):
         values = response["response"].values
         fold = np.zeros(len(values), dtype=np.int64)
         if needs_folds:
-            fold = search.inner_folds(response, self.params.cv_by, n_folds=self.params.n_folds, seed=self.context.seed)
+            fold = search.inner_folds(response, self.params.cv_by, n_folds=self.params.cv_folds, seed=self.context.seed)
         order = np.argsort(fold, kind="stable")
         edges = np.concatenate([[0], np.cumsum(np.bincount(fold))]).tolist()
         mean = values.mean(axis=0, dtype=np.float64)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Up to this size Gram matrices are decomposed in float64: above it takes minutes and twice the memory.
+# Up to this size Gram matrices are summed, decomposed and solved in float64: above, that takes minutes.
 DOUBLE_UP_TO = 4096
 
 
@@ -164,7 +164,7 @@ def solve(gram: Tensor, alphas: Tensor) -> Shifted:
         factor, failed = torch.linalg.cholesky_ex(shifted)
         # A Gram matrix summed in float32 can lie below -alpha by rounding; the eigenvalues are then cut at 0.
         if not failed:
-            return Shifted(factor=factor, eigenvalues=None)
+            return Shifted(factor=factor if len(gram) <= DOUBLE_UP_TO else factor.float(), eigenvalues=None)
     eigenvalues, vectors = _decompose(gram)
     return Shifted(factor=vectors.float(), eigenvalues=eigenvalues.float())
 

@@ -234,7 +234,7 @@ def test_lower_precision_is_refused(make_trials):
         ("alphas", (float("inf"),), "expected positive, finite penalties, found inf"),
         ("band_scalings", (-1.0, 1.0), "expected finite scalings from 0, found -1.0"),
         ("band_scalings", (0.0,), "expected at least one scaling over 0"),
-        ("n_folds", 1, "greater than or equal to 2"),
+        ("cv_folds", 1, "greater than or equal to 2"),
     ],
 )
 def test_parameters_out_of_range_are_refused(field, value, words):

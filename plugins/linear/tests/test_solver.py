@@ -88,9 +88,19 @@ def test_responses_of_low_rank_are_no_problem(rank):
     np.testing.assert_allclose(results[1], results[0], rtol=1e-3)
 
 
-def test_large_gram_matrices_are_summed_in_float32(monkeypatch):
-    problem, _ = made(30, 20, dual=False)
-    monkeypatch.setattr(solver, "DOUBLE_UP_TO", 10)
-    narrow, _ = made(30, 20, dual=False)
-    assert (problem.grams[0].dtype, narrow.grams[0].dtype) == (torch.float64, torch.float32)
-    np.testing.assert_allclose(narrow.grams[0], problem.grams[0], rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("dual", [False, True])
+def test_large_gram_matrices_are_handled_in_float32(monkeypatch, dual):
+    scaling, alphas = torch.ones(1), torch.full((4,), 2.0)
+    fitted = []
+    for limit in (4096, 10):
+        monkeypatch.setattr(solver, "DOUBLE_UP_TO", limit)
+        problem, targets = made(30, 20, dual=dual)
+        factored = solver.solve(solver.scaled_gram(problem, scaling), alphas)
+        errors, _ = solver.score_batch(problem, solver.find_bases(problem, scaling), targets, (2.0,))
+        weights = solver.fit_batch(problem, factored, targets, scaling=scaling, alphas=alphas)
+        fitted.append((problem.grams[0].dtype, factored.factor.dtype, errors, weights))
+    double, single = fitted
+    assert double[:2] == (torch.float64, torch.float64)
+    assert single[:2] == (torch.float32, torch.float32)
+    for expected, found in zip(double[2:], single[2:], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)

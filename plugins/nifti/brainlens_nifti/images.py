@@ -211,6 +211,9 @@ def read_voxels(image: nib.Nifti1Image, mask: np.ndarray, *, smoothing_fwhm: flo
         # What does not fit float32 becomes infinite, and is reported with the other values that are not finite.
         with np.errstate(over="ignore"):
             block = np.asarray(image.dataobj[..., start : start + step]).astype(np.float32)
+        if smoothing_fwhm:
+            # nilearn would do the same, with a warning; what matters inside the mask was reported before.
+            np.nan_to_num(block, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         signal[start : start + step] = apply_mask(
             nib.Nifti1Image(block, image.affine),
             mask_image,

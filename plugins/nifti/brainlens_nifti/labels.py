@@ -56,11 +56,11 @@ def time_volumes(
         _check_runs(table["run"].to_numpy(), files, bold=bold)
     table["onset"] = table.groupby("run", sort=False).cumcount() * t_r
     if params.labels:
-        check_rest(params.rest, table["label"].unique(), where=f"labels {str(tables[0])!r}")
+        check_rest(params.rest, table["label"].unique().tolist(), where=f"labels {str(tables[0])!r}")
         table["block"] = _number_blocks(table, params.rest)
     elif params.events:
         events = read_events(params, tables, n_images=len(bold))
-        check_rest(params.rest, np.unique(np.concatenate([frame["label"] for frame in events])), where="events")
+        check_rest(params.rest, pd.concat(events)["label"].unique().tolist(), where="events")
         table["label"], table["block"] = label_by_events(table["onset"].to_numpy(), files, events, params=params)
     if "block" in table and (table["block"] < 0).all():
         raise brainlens.ParameterError(

@@ -166,6 +166,9 @@ def test_bad_values_outside_the_mask_do_not_matter(study):
     bold[0, 0] = np.nan
     study.save("bold.nii.gz", bold)
     assert np.isfinite(study.read()["bold"]["bold"]).all()
+    smoothed = study.read(smoothing_fwhm=4.0)["bold"]
+    study.save("bold.nii.gz", np.where(np.isnan(bold), 0, bold).astype(np.float32))
+    assert smoothed.identical(study.read(smoothing_fwhm=4.0)["bold"])
 
 
 def test_a_float64_value_beyond_float32_is_a_bad_voxel(study):
