@@ -196,6 +196,8 @@ def _try_decoders(host: PluginHost, plugin: Plugin) -> dict[str, str]:
                 outcomes[component.name] = f"not tried: {reason}"
             except BrainlensError as error:
                 outcomes[component.name] = str(error)
+            except Exception as error:  # noqa: BLE001 - a report that fails helps nobody
+                outcomes[component.name] = f"{type(error).__name__}: {error}"
     return outcomes
 
 

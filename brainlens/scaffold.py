@@ -1,7 +1,7 @@
 """Write a new plugin that works from the first minute: a copy of `plugins/template` under another name.
 
-Its text lies in `brainlens/template`, each file with `.txt` behind its name, so that an installed brainlens has it
-too and no tool takes it for code of the core.
+Its text lies in `brainlens/plugin-template`, each file with `.txt` behind its name, so that an installed brainlens has
+it too and no tool takes it for code of the core.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _template_files() -> Iterator[tuple[str, str]]:
             elif item.name.endswith(".txt"):
                 yield above + item.name.removesuffix(".txt"), item.read_text("utf-8")
 
-    return walk(importlib.resources.files("brainlens") / ORIGINAL, "")
+    return walk(importlib.resources.files("brainlens") / "plugin-template", "")
 
 
 def _taken_names() -> dict[str, str]:

@@ -91,17 +91,16 @@ def value_problems(
 ) -> Iterator[str]:
     """Check one block of a variable's rows; `start` is the first row's position, for the message."""
     checks = schema.document.get("x-checks", {})
-    if name in checks.get("finite", ()) and block.dtype.kind == "f":
+    if name in checks.get("finite", ()) and block.dtype.kind == "f" and not _all_finite(block):
         bad = ~np.isfinite(block)
-        if bad.any():
-            # A value without dims comes as a block of one row.
-            where = [int(index) for index in np.argwhere(bad)[0]][: len(dims)]
-            if where:
-                where[0] += start
-            place = ", ".join(f"{dim} {index}" for dim, index in zip(dims, where, strict=True))
-            count = f"{int(bad.sum())} of {bad.size} not finite"
-            first = f", first at {place}" if place else ""
-            yield f"data_vars/{name}: expected finite values, found {count}{first}"
+        # A value without dims comes as a block of one row.
+        where = [int(index) for index in np.argwhere(bad)[0]][: len(dims)]
+        if where:
+            where[0] += start
+        place = ", ".join(f"{dim} {index}" for dim, index in zip(dims, where, strict=True))
+        count = f"{int(bad.sum())} of {bad.size} not finite"
+        first = f", first at {place}" if place else ""
+        yield f"data_vars/{name}: expected finite values, found {count}{first}"
     if name in checks.get("positive", ()) and block.size and block.min() < 1:
         yield f"data_vars/{name}: expected values from 1, found {block.min()}"
 
@@ -161,6 +160,14 @@ def text_values(array: np.ndarray) -> bool:
     return array.dtype.kind in "UT" or (
         array.dtype.kind == "O" and all(isinstance(item, str) for item in array.ravel())
     )
+
+
+def _all_finite(block: np.ndarray) -> bool:
+    if block.dtype.itemsize == 2:
+        # Half precision is not finite when all bits of the exponent are set; numpy's isfinite is five times slower.
+        bits = block.view(np.dtype(np.uint16).newbyteorder(block.dtype.byteorder))
+        return not block.size or bool((bits & 0x7FFF).max() < 0x7C00)
+    return bool(np.isfinite(block).all())
 
 
 def _dtype_word(dtype: Any) -> str:

@@ -29,7 +29,8 @@ from brainlens.layout import Layout, plan_layout
 from brainlens.records import Schema
 from brainlens.schema import describe, plain_attrs, raise_problems, row_blocks, value_problems
 
-WRITERS = 2
+# Hashing, writing and flushing overlap; four keep two cores and a disk busy.
+WRITERS = 4
 
 
 @dataclass(frozen=True)

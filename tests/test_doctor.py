@@ -40,8 +40,8 @@ def test_a_decoder_that_fails_is_a_problem_and_stops_no_other(plugin_folder, hos
     assert report["passes"]["sound"] == "ok"
     (problem,) = [problem for problem in report["problems"] if "'bad'" in problem]
     assert problem == (
-        "decoder 'bad' does not work here: component 'bad' (acme-bad 1.0): target 'brainlens_bad_decoder:Decoder' cannot "
-        "be imported: ModuleNotFoundError: No module named 'no_such_library'. Install what it needs, or see "
+        "decoder 'bad' does not work here: component 'bad' (acme-bad 1.0): target 'brainlens_bad_decoder:Decoder' "
+        "cannot be imported: ModuleNotFoundError: No module named 'no_such_library'. Install what it needs, or see "
         "'brainlens doctor'."
     )
 
@@ -104,8 +104,8 @@ def test_a_matching_pair_has_no_problem():
 
 def test_builds_that_do_not_match_are_a_problem():
     assert list(torch_problems(report_of(torch="cpu"))) == [
-        "torch is built for cpu, torchvision for cu128: importing torchvision fails. Install both anew from one source: "
-        "pip install --force-reinstall torch torchvision."
+        "torch is built for cpu, torchvision for cu128: importing torchvision fails. "
+        "Install both anew from one source: pip install --force-reinstall torch torchvision."
     ]
 
 

@@ -19,8 +19,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def test_the_template_that_is_written_is_the_one_in_the_repository(tmp_path):
     written = files_of(new_plugin("template", tmp_path, taken={}))
-    remedy = "cp plugins/template/FILE brainlens/template/FILE.txt"
-    assert written == files_of(ORIGINAL), f"brainlens/template differs from plugins/template: {remedy}"
+    remedy = "cp plugins/template/FILE brainlens/plugin-template/FILE.txt"
+    assert written == files_of(ORIGINAL), f"brainlens/plugin-template differs from plugins/template: {remedy}"
     assert len(written) == 6
 
 

@@ -46,7 +46,8 @@ def score(ranking: xr.Dataset, *, params: ScoreParams, context: brainlens.Contex
     ----------
     p-values: Phipson & Smyth (2010), doi:10.2202/1544-6115.1585; the true stimuli are permuted among trials, or among
     stimuli with `permute="stimulus"`, which holds also where decoded embeddings of one stimulus resemble each other
-    for other reasons. Intervals: percentile bootstrap, stimuli drawn whole; Efron & Tibshirani (1993), chapter 13.
+    for other reasons. Intervals: percentile bootstrap, stimuli drawn whole; Efron & Tibshirani (1993), chapter 13; for
+    top-k with nothing but hits or misses, Wilson (1927) with the number of stimuli as n.
 
     Examples
     --------
@@ -219,6 +220,10 @@ def _interval(
 ) -> tuple[float, float]:
     if name == "median_rank":
         return median_interval(per_trial, groups, n_resamples=params.n_resamples, rng=context.rng(1))
+    if name.startswith("top_") and per_trial.min() == per_trial.max():
+        # Resampling all hits or all misses gives an interval of no width, which claims more than the trials can tell.
+        n_stimuli = len(np.unique(groups))
+        return brainlens.wilson_interval(int(per_trial[0]) * n_stimuli, n_stimuli)
     return brainlens.bootstrap_interval(per_trial, groups=groups, n_resamples=params.n_resamples, seed=context.seed)
 
 

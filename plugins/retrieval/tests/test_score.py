@@ -228,3 +228,10 @@ def test_ranks_of_other_similarities_are_refused(as_ranking):
     ranking["rank"][4] = 7
     with pytest.raises(brainlens.DimensionError, match="found another in 1 of 10 trials, first 7 for 1 at 4"):
         scored(ranking)
+
+
+@pytest.mark.parametrize(("strength", "bounds"), [(100.0, (0.723, 1.0)), (-100.0, (0.0, 0.278))])
+def test_an_interval_around_only_hits_or_only_misses_has_a_width(as_ranking, strength, bounds):
+    # Wilson's interval for 10 of 10 or 0 of 10 stimuli; 30 trials of 10 stimuli are not 30 independent cases.
+    scores = scored(as_ranking(*planted(30, 10, strength=strength)), top_k=(1,)).sel(metric="top_1")
+    assert (float(scores["ci_low"]), float(scores["ci_high"])) == pytest.approx(bounds, abs=5e-4)
