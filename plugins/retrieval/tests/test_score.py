@@ -230,7 +230,7 @@ def test_ranks_of_other_similarities_are_refused(as_ranking):
         scored(ranking)
 
 
-@pytest.mark.parametrize(("strength", "bounds"), [(100.0, (0.723, 1.0)), (-100.0, (0.0, 0.278))])
+@pytest.mark.parametrize(("strength", "bounds"), [(100.0, (0.7225, 1.0)), (-100.0, (0.0, 0.2775))])
 def test_an_interval_around_only_hits_or_only_misses_has_a_width(as_ranking, strength, bounds):
     # Wilson's interval for 10 of 10 or 0 of 10 stimuli; 30 trials of 10 stimuli are not 30 independent cases.
     scores = scored(as_ranking(*planted(30, 10, strength=strength)), top_k=(1,)).sel(metric="top_1")
