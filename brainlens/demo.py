@@ -73,10 +73,10 @@ def run_demo(folder: Path, *, seed: int = 0, say: Callable[[str], None] = lambda
 
 def _decode(registry: Registry, region: str, seed: int) -> str:
     roi = None if region == "all" else region
-    names = {"response": "simulated01/response", "target": "simulated01/target"}
-    model = registry.fit("linear", **names, roi=roi, seed=seed, name=f"models/{region}")
-    decoded = registry.predict(model, response=names["response"], average="stimulus_id", name=f"decoded/{region}")
-    ranking = registry.compute("retrieval.rank", decoded=decoded, gallery=names["target"], name=f"rankings/{region}")
+    response, target = "simulated01/response", "simulated01/target"
+    model = registry.fit("linear", response=response, target=target, roi=roi, seed=seed, name=f"models/{region}")
+    decoded = registry.predict(model, response=response, average="stimulus_id", name=f"decoded/{region}")
+    ranking = registry.compute("retrieval.rank", decoded=decoded, gallery=target, name=f"rankings/{region}")
     return registry.compute("retrieval.score", ranking=ranking, seed=seed, name=f"scores/{region}")
 
 

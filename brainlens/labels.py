@@ -113,9 +113,10 @@ def check_name(name: object) -> str:
             spelt = ", ".join(f"{character!r} ({unicodedata.name(character, 'control')})" for character in strange[:3])
             why = f" It holds {spelt}."
         raise RegistryError(f"dataset name {name!r}: {part!r} cannot be a part of a name.{why} {rule}")
-    reserved = {"zarr.json", "manifest.json", "c"} & set(name.split("/"))
+    # Some file systems do not tell upper from lower case.
+    reserved = [part for part in name.split("/") if part.lower() in ("zarr.json", "manifest.json") or part == "c"]
     if reserved:
         raise RegistryError(
-            f"dataset name {name!r}: {min(reserved)!r} is a name that Zarr or the registry uses. {rule}"
+            f"dataset name {name!r}: {reserved[0]!r} is a name that Zarr or the registry uses. {rule}"
         )
     return name

@@ -227,7 +227,8 @@ class Context:
         """Return a numpy generator for this seed; `keys` (such as a trial number) give independent streams."""
         import numpy as np
 
-        return np.random.default_rng([self.seed, *keys])
+        # Keys beside the seed in one list would not do: numpy takes [1] and [1, 0] for the same.
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=keys))
 
     def progress(self, items: Iterable[Item], *, total: int | None = None, label: str = "") -> Iterator[Item]:
         """Iterate with a progress bar on standard error, silent when `quiet` is set."""

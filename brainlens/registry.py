@@ -9,21 +9,20 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from brainlens import compute, exporting, fitting, ingesting, provenance
 from brainlens.batches import Batches
 from brainlens.compute import Settings, Workplace
-from brainlens.errors import RegistryError, SchemaError, closest
+from brainlens.errors import RegistryError, SchemaError
 from brainlens.labels import check_name
 from brainlens.lineage import trace_lineage
 from brainlens.plugins import PluginHost
 from brainlens.records import Entry
 from brainlens.rois import list_rois
 from brainlens.store import (
-    map_array,
     open_dataset,
     open_place,
+    open_rows,
     put_dataset,
     query_entries,
     read_manifest,
@@ -86,6 +85,12 @@ class Registry(Mapping[str, xr.Dataset]):
 
     def __contains__(self, name: object) -> bool:
         return name in set(self._work.place.names())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Open a dataset, or return `default` when there is none of that name."""
+        if name not in self:
+            return default
+        return self[name]
 
     @property
     def plugins(self) -> PluginHost:
@@ -165,12 +170,7 @@ class Registry(Mapping[str, xr.Dataset]):
         RegistryError
             If there is none of that name.
         """
-        if (
-            self._work.place.read(check_name(name), "manifest.json") is None
-            and self._work.place.read(name, "claim.json") is None
-        ):
-            raise RegistryError(f"no dataset {name!r} in {self.path!r}. {closest(name, self.list(), what='stored')}")
-        self._work.place.remove(name)
+        self._work.place.remove(check_name(name))
 
     def show(self, name: str) -> dict[str, Any]:
         """Return the manifest of a dataset: schema, digests, sizes and provenance."""
@@ -225,15 +225,13 @@ class Registry(Mapping[str, xr.Dataset]):
             Positions of the rows that take part; all when left out.
         seed
             Fixes the order together with the epoch.
+
+        Raises
+        ------
+        RegistryError
+            If there is no such dataset or variable, or it was altered.
         """
-        read_manifest(self._work.place, name)
-        folder = self._work.place.folder(name)
-        mapped = map_array(folder, variable) if folder is not None else None
-        array = (
-            mapped
-            if mapped is not None
-            else zarr.open_array(self._work.place.zarr_store(), path=f"{name}/{variable}", mode="r")
-        )
+        array = open_rows(self._work.place, name, variable)
         return Batches(array, batch_size=batch_size, rows=rows, seed=seed)
 
     def ingest(

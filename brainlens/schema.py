@@ -189,7 +189,7 @@ def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 def _unstorable(dataset: xr.Dataset) -> Iterator[str]:
     """Yield what Zarr would lose, refuse or alter; each with what to do instead."""
     for name, index in dataset.indexes.items():
-        if isinstance(index, pd.MultiIndex):
+        if isinstance(index, pd.MultiIndex) and name in dataset.dims:
             remedy = f"use dataset.reset_index({name!r}) to make plain coordinates"
             yield f"coords/{name}: a MultiIndex cannot be stored; {remedy}"
     for dim in dataset.dims:

@@ -82,14 +82,13 @@ class Trainable(abc.ABC):
         for name, value in vars(self).items():
             if not name.endswith("_") or name.startswith("_"):
                 continue
-            array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-            if array.dtype.kind not in "biuf":
+            array = _numeric_array(value)
+            if array is None:
                 raise PluginError(
                     f"{type(self).__name__}.{name}: expected a numeric array, found {type(value).__name__}. "
                     "Keep learnt values in arrays, or write state() and load_state()."
                 )
-            # Unlike ascontiguousarray, this keeps a learnt number a number.
-            learnt[name] = np.asarray(array, order="C")
+            learnt[name] = array
         if not learnt:
             raise PluginError(
                 f"{type(self).__name__}.fit learnt nothing that can be stored. Keep what it learns in attributes "
@@ -109,3 +108,13 @@ class Trainable(abc.ABC):
             if not name.endswith("_") or name.startswith("_"):
                 raise CheckpointError(f"{type(self).__name__}: expected names that end in '_', found {name!r}.")
             setattr(self, name, array)
+
+
+def _numeric_array(value: Any) -> np.ndarray | None:
+    """Return a number, array or tensor as an array of the same shape; None for anything else."""
+    try:
+        array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError):
+        return None
+    # Unlike ascontiguousarray, this keeps a learnt number a number.
+    return np.asarray(array, order="C") if array.dtype.kind in "biuf" else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,8 @@ def unknown_component(registry: brainlens.Registry) -> None:
 
 
 def wrong_schema(registry: brainlens.Registry) -> None:
-    """Store trials with repeated labels and an infinite response, and without a unit."""
-    values = np.array([[0.5, 1.0], [2.0, np.inf], [0.1, 0.2]], dtype="float32")
+    """Store trials of which two have the same label, without saying whose they are and in which unit."""
+    values = np.array([[0.5, 1.0], [2.0, 0.4], [0.1, 0.2]], dtype="float32")
     coords = {"trial": [0, 1, 1], "voxel": [0, 1], "stimulus_id": ("trial", [7, 8, 7])}
     registry.put("subj02/response", xr.Dataset({"response": (("trial", "voxel"), values)}, coords), schema="response")
 
@@ -37,7 +38,9 @@ def constant_voxel(registry: brainlens.Registry) -> None:
     """Fit with a voxel that never changes."""
     response = registry["subj01/response"].load()
     response["response"][:, 3] = 1.0
-    registry.put("subj03/response", response.drop_attrs(deep=False).assign_attrs(subject="subj03", units="z"), schema="response")
+    registry.put(
+        "subj03/response", response.drop_attrs(deep=False).assign_attrs(subject="subj03", units="z"), schema="response"
+    )
     registry.fit("linear", response="subj03/response", target="subj01/target")
 
 
@@ -96,7 +99,12 @@ def messages() -> Iterator[tuple[str, str, str]]:
                 error = _error_of(provoke, registry)
                 if type(error).__name__ != expected:
                     raise RuntimeError(f"{provoke.__name__}: expected {expected}, found {error!r}.")
-                yield expected, (provoke.__doc__ or "").rstrip("."), str(error).replace(f"{Path.cwd()}/", "")
+                yield expected, (provoke.__doc__ or "").rstrip("."), _without_machine(str(error))
+
+
+def _without_machine(text: str) -> str:
+    # Digests of weights differ in the last digits of the arithmetic from one machine to the next.
+    return re.sub("[0-9a-f]{64}", "…", text.replace(f"{Path.cwd()}/", ""))
 
 
 def _error_of(provoke: Callable[[brainlens.Registry], None], registry: brainlens.Registry) -> Exception | None:

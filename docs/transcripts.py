@@ -1,7 +1,7 @@
 """Console transcripts in the documentation: read them, run them again, and compare without what must differ.
 
-A transcript is a fenced block `console`: a line that begins with `$ ` is a command, lines that begin with `> ` go on with
-it, and the lines after it are what it printed.
+A transcript is a fenced block `console`: a line that begins with `$ ` is a command, lines that begin with `> ` go on
+with it, and the lines after it are what it printed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from brainlens.cli import main
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # The front of an absolute path is the machine's own business; it is never written down.
-_FRONT = re.compile(r"/[^\s'\"]*?/(?=(?:shared|checkout)/)")
+_FRONT = re.compile(r"/[^\s'\"]*?/(?:checkout/|(?=shared/))")
 # Moments, digests of what depends on moments or libraries, and sizes of files that hold either.
 _LOOSE = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"), "<time>"),
@@ -75,8 +76,16 @@ def _run(command: str) -> str:
     if command.startswith("brainlens "):
         # In this process: starting Python for each command would take most of the time.
         result = CliRunner().invoke(main, shlex.split(command.replace("\\\n", " "))[1:], prog_name="brainlens")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
         return result.output
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ, check=False
+        ["bash", "-c", command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PATH": path},
+        check=False,
     )
     return done.stdout

@@ -745,7 +745,7 @@ def test_constant_voxels_are_refused(registry: brainlens.Registry, study: dict[s
 
 
 def test_a_target_that_is_no_decoder_is_refused(registry: brainlens.Registry) -> None:
-    text = "component 'toy.function': expected target 'brainlens_toy_decoder:function' to be a subclass of brainlens.Trainable"
+    text = "component 'toy.function': expected target 'brainlens_toy_decoder:function' to be a subclass of brainlens."
     with refused(registry, brainlens.PluginError, text):
         fit(registry, component="toy.function")
 

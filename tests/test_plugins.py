@@ -109,14 +109,14 @@ def test_an_unknown_plugin_is_answered_with_the_closest(plugin_folder):
     )
 
 
-@pytest.mark.parametrize("name", ["retrieval.rnk", "retrival.rank"])
+@pytest.mark.parametrize("name", ["gallery.rnk", "galery.rank"])
 def test_an_unknown_component_is_answered_with_the_closest(plugin_folder, name):
-    plugin_folder.add("retrieval", returning("retrieval.rank", "retrieval.identify"))
+    plugin_folder.add("gallery", returning("gallery.rank", "gallery.identify"))
     plugin_folder.add("wrecked", "1 / 0")
     with pytest.raises(brainlens.PluginError) as caught:
         plugin_folder.host().component(name, roles=("analysis",))
     assert str(caught.value) == (
-        f"no analysis {name!r}. Closest: 'retrieval.rank'. Installed: 'retrieval.identify', 'retrieval.rank'. "
+        f"no analysis {name!r}. Closest: 'gallery.rank'. Installed: 'gallery.identify', 'gallery.rank'. "
         "Broken plugins: wrecked; see 'brainlens doctor'."
     )
 
@@ -235,16 +235,16 @@ def test_a_target_without_its_attribute_is_reported(plugin_folder):
 
 
 def test_a_name_claimed_twice_is_refused_to_both(plugin_folder):
-    plugin_folder.add("retrieval", distribution="brainlens-retrieval", version="0.1.0")
-    plugin_folder.declare("retrieval", "acme_retrieval", distribution="acme-retrieval", version="2.3")
+    plugin_folder.add("gallery", distribution="brainlens-gallery", version="0.1.0")
+    plugin_folder.declare("gallery", "acme_gallery", distribution="acme-gallery", version="2.3")
     plugin_folder.add("good")
     host = plugin_folder.host()
-    text = error_of(host, "retrieval")
-    assert text.startswith("plugin name 'retrieval' is claimed by ")
-    assert "brainlens-retrieval 0.1.0" in text
-    assert "acme-retrieval 2.3" in text
+    text = error_of(host, "gallery")
+    assert text.startswith("plugin name 'gallery' is claimed by ")
+    assert "brainlens-gallery 0.1.0" in text
+    assert "acme-gallery 2.3" in text
     assert text.endswith(". Uninstall one.")
-    assert "brainlens_retrieval" not in sys.modules
+    assert "brainlens_gallery" not in sys.modules
     assert [component.name for component in host.components()] == ["good"]
 
 

@@ -1,0 +1,197 @@
+"""The records that plugins and core exchange: what they refuse, and what they fill in."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydantic
+import pytest
+from pydantic import Field
+
+import brainlens
+from brainlens.records import Component, Context, Input, Params, Schema
+
+
+def component(**changes: Any) -> Component:
+    given = {"name": "toy.look", "role": "analysis", "summary": "Looks.", "version": "1", "target": "toy.work:look"}
+    return Component(**{**given, **changes})
+
+
+def params(**fields: Any) -> type[Params]:
+    return pydantic.create_model("Made", __base__=Params, **{name: (Any, value) for name, value in fields.items()})
+
+
+def test_a_component_knows_its_plugin() -> None:
+    assert component().plugin == "toy"
+    assert component(name="toy").plugin == "toy"
+    assert component(name="toy.deep.name").plugin == "toy"
+
+
+def test_inputs_and_outputs_may_be_written_short() -> None:
+    made = component(inputs={"gallery": "embedding", "more": Input("score", many=True)}, output="score")
+    assert made.inputs == {"gallery": Input("embedding"), "more": Input("score", many=True)}
+    assert made.output == ("score",)
+
+
+@pytest.mark.parametrize(("role", "keys"), [("decoder", ["response", "target"]), ("encoder", ["target", "response"])])
+def test_decoders_and_encoders_have_their_inputs(role: str, keys: list[str]) -> None:
+    assert list(component(role=role).inputs) == keys
+    assert component(role=role, inputs={"target": "my_embedding"}).inputs["target"] == Input("my_embedding")
+
+
+def test_records_do_not_change() -> None:
+    made = component(inputs={"a": "score"})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.name = "other"  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        made.inputs["b"] = Input("score")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"summary": ""}, "component 'toy.look': summary expected text, found ''."),
+        ({"version": 1}, "component 'toy.look': version expected text, found 1."),
+        ({"name": None}, "component None: name expected text, found None."),
+        ({"role": "decode"}, "component 'toy.look': role 'decode' does not exist. Closest: 'decoder'."),
+        ({"target": "toy.look"}, "component 'toy.look': target expected 'module:attribute', found 'toy.look'."),
+        (
+            {"params": dict},
+            "component 'toy.look': params expected a subclass of brainlens.Params, found <class 'dict'>.",
+        ),
+        ({"params": Params()}, "component 'toy.look': params expected a subclass of brainlens.Params, found Params()."),
+        ({"params": params(seed=1)}, "component 'toy.look': 'seed' is reserved for the verbs. Rename that option."),
+        ({"inputs": {"json": "score"}}, "component 'toy.look': 'json' is reserved for the verbs."),
+        (
+            {"inputs": {"a": "score"}, "params": params(a=1)},
+            "component 'toy.look': 'a' is both an input and a parameter. Rename one.",
+        ),
+        ({"role": "decoder", "params": params(roi=1)}, "component 'toy.look': 'roi' is reserved for the verbs."),
+        ({"role": "exporter", "params": params(target=1)}, "component 'toy.look': 'target' is reserved for the verbs."),
+        (
+            {"role": "decoder", "inputs": {"prior": "embedding"}},
+            "component 'toy.look': a decoder has the inputs 'response' and 'target' only, found 'prior'. Make it a",
+        ),
+    ],
+)
+def test_a_malformed_component_is_refused(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(brainlens.PluginError) as caught:
+        component(**changes)
+    assert str(caught.value).startswith(text)
+
+
+@pytest.mark.parametrize("role", ["importer", "embedder", "decoder", "encoder", "generator", "analysis", "exporter"])
+@pytest.mark.parametrize(
+    "name",
+    ["name", "seed", "device", "precision", "recompute", "component", "registry", "help", "self", "params", "context"],
+)
+def test_words_of_the_verbs_are_reserved_in_every_role(role: str, name: str) -> None:
+    with pytest.raises(brainlens.PluginError, match=f"{name!r} is reserved for the verbs"):
+        component(role=role, params=params(**{name: 1}))
+
+
+def test_words_of_fitting_are_free_for_others() -> None:
+    component(params=params(roi="", average="", split=""))
+
+
+def test_parameters_refuse_unknown_names_and_do_not_change() -> None:
+    made = params(alpha=1.0)
+    with pytest.raises(pydantic.ValidationError):
+        made(beta=1)
+    with pytest.raises(pydantic.ValidationError):
+        made(alpha=1).alpha = 2
+
+
+def test_defaults_are_validated() -> None:
+    class Wrong(Params):
+        alpha: int = Field("much", description="No unit.")  # type: ignore[assignment]
+
+    with pytest.raises(pydantic.ValidationError):
+        Wrong()
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_numbers_that_are_not_finite_survive_json(value: float) -> None:
+    class Limit(Params):
+        limit: float = Field(0.0, description="No unit.")
+
+    assert repr(Limit.model_validate_json(Limit(limit=value).model_dump_json()).limit) == repr(value)
+
+
+def test_the_kind_of_a_schema_is_its_name_without_version() -> None:
+    assert Schema(name="mesh.v12", document={}).kind == "mesh"
+
+
+def test_random_numbers_follow_seed_and_keys() -> None:
+    streams = [
+        (1, ()),
+        (2, ()),
+        (1, (0,)),
+        (1, (1,)),
+        (1, (0, 0)),
+        (1, (0, 1)),
+        (1 + 2**32, ()),
+        (0, (1,)),
+        (0, (1, 0)),
+    ]
+    draws = [[Context(seed=seed).rng(*keys).random() for seed, keys in streams] for _ in range(2)]
+    assert draws[0] == draws[1]
+    assert len(set(draws[0])) == len(streams)
+
+
+def test_without_keys_random_numbers_are_those_of_numpy() -> None:
+    assert Context(seed=7).rng().random() == np.random.default_rng(7).random()
+
+
+def test_progress_passes_everything_on_and_is_silent_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(Context(quiet=True).progress(range(3), label="fitting")) == [0, 1, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_log_is_that_of_the_suite(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="brainlens"):
+        Context().log.info("dropped %d voxels", 3)
+    assert caplog.messages == ["dropped 3 voxels"]
+
+
+def test_sources_are_noted_once_each(tmp_path: Path) -> None:
+    context = Context()
+    np.save(tmp_path / "a.npy", np.zeros(2))
+    assert context.source(str(tmp_path / "a.npy")) == context.source(tmp_path / "a.npy") == tmp_path / "a.npy"
+    context.source(tmp_path)
+    assert context.sources == [tmp_path / "a.npy", tmp_path]
+    assert Context().sources == []
+
+
+def test_a_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.txt").touch()
+    assert Context().source("~/a.txt") == tmp_path / "a.txt"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("respons.npy", "Closest in {folder}: 'response.npy'."),
+        ("deeper/response.npy", "Closest in {folder}: 'response.npy'."),
+        ("zzz", "Nothing in {folder} is named alike."),
+    ],
+)
+def test_a_missing_source_is_refused_with_the_closest(tmp_path: Path, name: str, hint: str) -> None:
+    (tmp_path / "response.npy").touch()
+    context = Context()
+    with pytest.raises(brainlens.RegistryError) as caught:
+        context.source(tmp_path / name)
+    expected = f"file {str(tmp_path / name)!r}: expected a file or folder, found nothing there. "
+    assert str(caught.value) == expected + hint.format(folder=repr(str(tmp_path)))
+    assert context.sources == []
+
+
+def test_an_empty_path_is_refused() -> None:
+    with pytest.raises(brainlens.RegistryError, match="^file '': expected the path of a file or folder, found ''"):
+        Context().source("")

@@ -1,0 +1,111 @@
+"""The report: everything stored is on the page, everything on the page is escaped, nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import brainlens
+from brainlens.report import score_rows, write_report
+
+VOID = {"meta", "rect", "line", "br"}
+
+
+class Balanced(HTMLParser):
+    """Collects visible text and tags, and fails on a tag that is not closed in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.text, self.seen = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def parsed(page):
+    reader = Balanced()
+    reader.feed(page.read_text("utf-8"))
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture
+def registry(tmp_path):
+    registry = brainlens.open(tmp_path / "study.zarr")
+    rng = np.random.default_rng(0)
+    response = xr.Dataset(
+        {
+            "response": (("trial", "voxel"), rng.standard_normal((6, 4))),
+            "roi_mask": (("roi", "voxel"), np.eye(2, 4) > 0),
+        },
+        {"trial": range(6), "voxel": range(4), "roi": ["V1", "V2"], "stimulus_id": ("trial", list("abcdef"))},
+        {"subject": "s<1>", "units": "z"},
+    )
+    registry.put("s1/response", response, schema="response")
+    values = {"score": [0.75, 3.0], "chance": [0.1, 5.5], "n": [80, 80], "ci_low": [0.6, 2.0], "ci_high": [0.9, 4.0]}
+    scores = xr.Dataset({name: ("metric", each) for name, each in values.items()}, {"metric": ["top_1", "<median>"]})
+    registry.put("s1/score", scores, schema="score")
+    return registry
+
+
+def test_scores_stand_beside_chance_interval_and_count(registry, tmp_path):
+    text = " ".join(parsed(write_report(registry, tmp_path / "report.html")).text)
+    for expected in ("top_1", "0.750", "0.600 to 0.900", "0.100", "80", "s1/score", "s1/response", "V1 1, V2 1"):
+        assert expected in text
+
+
+def test_names_and_attributes_are_escaped(registry, tmp_path):
+    page = write_report(registry, tmp_path / "report.html", title="<b>bold</b>", notes=["a < b"]).read_text("utf-8")
+    assert "<median>" not in page
+    assert "<b>" not in page
+    assert "s&lt;1&gt;" in page
+    assert "a &lt; b" in page
+
+
+def test_the_page_needs_nothing_from_elsewhere(registry, tmp_path):
+    page = write_report(registry, tmp_path / "report.html")
+    assert not re.search(r"(src|href)\s*=|@import|url\(", page.read_text("utf-8"))
+
+
+def test_only_scores_between_0_and_1_are_drawn(registry, tmp_path):
+    reader = parsed(write_report(registry, tmp_path / "report.html"))
+    bars = [attrs for tag, attrs in reader.seen if tag == "rect"]
+    assert [float(bar["width"]) for bar in bars] == [pytest.approx(0.75 * 520)]
+
+
+def test_score_rows_keep_the_labels_of_every_dim():
+    scores = xr.Dataset(
+        {"score": (("roi", "metric"), [[0.5], [0.25]]), "chance": ("metric", [0.1]), "n": ("metric", [8])},
+        {"roi": ["V1", "V2"], "metric": ["top_1"]},
+    )
+    rows = score_rows(scores)
+    assert [(row["label"], row["score"], row["chance"], row["n"]) for row in rows] == [
+        ("V1 · top_1", 0.5, 0.1, 8),
+        ("V2 · top_1", 0.25, 0.1, 8),
+    ]
+
+
+def test_an_empty_registry_has_a_report_too(tmp_path):
+    text = " ".join(parsed(write_report(brainlens.open(tmp_path / "new.zarr"), tmp_path / "report.html")).text)
+    assert "0 datasets and models" in text
+    assert not (tmp_path / "new.zarr").exists()
+
+
+def test_a_missing_folder_is_named(registry, tmp_path):
+    with pytest.raises(brainlens.RegistryError, match="expected the folder .*nowhere.*, found none. Make it first."):
+        write_report(registry, tmp_path / "nowhere" / "report.html")

@@ -1,0 +1,183 @@
+"""Trials made ready for a decoder: parts, sites, targets, and which of them were trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings, strategies as st
+
+import brainlens
+from brainlens.records import Component
+from brainlens.trials import (
+    Preparation,
+    align_targets,
+    label_prediction,
+    mark_training,
+    prepare_sites,
+    prepare_trials,
+    select_sites,
+    select_trials,
+    site_of,
+    trial_digests,
+)
+
+COMPONENT = Component(name="toy", role="decoder", summary="Toy.", version="1", target="toy:Toy")
+
+
+def make_response(n_trials: int = 6, seed: int = 0) -> xr.Dataset:
+    values = np.random.default_rng(seed).standard_normal((n_trials, 4), dtype=np.float32)
+    return xr.Dataset(
+        {"response": (("trial", "voxel"), values)},
+        {
+            "trial": np.arange(n_trials) + 50,
+            "voxel": [3, 5, 7, 9],
+            "stimulus_id": ("trial", [f"s{number // 2}" for number in range(n_trials)]),
+            "split": ("trial", ["train"] * (n_trials - 2) + ["test"] * 2),
+        },
+        {"subject": "subj01"},
+    )
+
+
+def make_target(n_stimuli: int = 3) -> xr.Dataset:
+    return xr.Dataset(
+        {"embedding": (("stimulus", "channel"), np.arange(2.0 * n_stimuli).reshape(n_stimuli, 2))},
+        {"stimulus": [f"s{number}" for number in range(n_stimuli)], "channel": [0, 1]},
+        {"model": "toy"},
+    )
+
+
+def test_without_a_choice_the_default_part_is_taken() -> None:
+    response = make_response()
+    assert select_trials(response, Preparation(), default="test")["trial"].values.tolist() == [54, 55]
+    assert select_trials(response.drop_vars("split"), Preparation(), default="test").sizes["trial"] == 6
+
+
+def test_a_choice_comes_before_the_default() -> None:
+    assert select_trials(make_response(), Preparation(split="train"), default="test").sizes["trial"] == 4
+    assert select_trials(make_response(), Preparation(split="all"), default="test").sizes["trial"] == 6
+
+
+def test_nothing_is_averaged_or_selected_unasked() -> None:
+    response = make_response()
+    assert prepare_trials(prepare_sites(response, Preparation()), Preparation()) is response
+
+
+def test_choices_are_recorded_as_plain_values() -> None:
+    made = Preparation(roi="V1", average=("stimulus_id",), standardize="center", split="train")
+    assert made.options() == {"roi": "V1", "average": ["stimulus_id"], "standardize": "center", "split": "train"}
+
+
+@settings(max_examples=30)
+@given(st.permutations(range(4)))
+def test_sites_are_taken_by_label_in_the_order_of_the_model(order: list[int]) -> None:
+    response = make_response()
+    found = select_sites(response.isel(voxel=order), response.isel(voxel=[2, 0]))
+    np.testing.assert_array_equal(found["response"].values, response["response"].values[:, [2, 0]])
+    assert found["voxel"].values.tolist() == [7, 3]
+
+
+def test_targets_are_aligned_row_for_row() -> None:
+    response = make_response().isel(trial=[4, 0, 3])
+    aligned = align_targets(response, make_target())
+    np.testing.assert_array_equal(aligned["embedding"].values, [[4, 5], [0, 1], [2, 3]])
+    assert aligned["trial"].values.tolist() == [54, 50, 53]
+    assert set(aligned.coords) == {"trial", "stimulus_id", "split", "channel"}
+
+
+def test_unused_trials_are_left_out_of_the_target() -> None:
+    response = make_response()
+    target = align_targets(response, make_target()).assign_attrs(model="toy").drop_vars("split")
+    chosen = response.isel(trial=[3, 1])
+    with pytest.raises(brainlens.DimensionError, match="target: expected the 2 trials of the response, found 6"):
+        align_targets(chosen, target)
+    unused = np.setdiff1d(response["trial"].values, chosen["trial"].values)
+    np.testing.assert_array_equal(align_targets(chosen, target, unused=unused)["embedding"].values, [[2, 3], [0, 1]])
+
+
+def test_digests_tell_trials_apart_and_know_them_again() -> None:
+    response = make_response(200)
+    digests = trial_digests(response)
+    assert (digests.shape, digests.dtype) == ((200,), np.uint64)
+    assert len(np.unique(digests)) == 200
+    order = np.random.default_rng(1).permutation(200)
+    np.testing.assert_array_equal(trial_digests(response.isel(trial=order)), digests[order])
+    np.testing.assert_array_equal(trial_digests(response.transpose("voxel", "trial")), digests)
+    np.testing.assert_array_equal(trial_digests(response.astype(np.float64)), digests)
+
+
+def model(response: xr.Dataset) -> xr.Dataset:
+    return xr.Dataset(
+        {"training_digest": ("training_trial", trial_digests(response))},
+        {"training_trial": response["trial"].values},
+    )
+
+
+def test_trials_are_known_by_label_in_the_same_dataset_and_by_value_in_another() -> None:
+    response = make_response()
+    fitted = model(response.isel(trial=[0, 5]))
+    for dataset, same in ((response, True), (response.assign_coords(trial=np.arange(6)), False)):
+        marked = mark_training(dataset, fitted, same=same)
+        assert marked["in_training"].values.tolist() == [True, False, False, False, False, True]
+    assert not mark_training(make_response(seed=1), fitted, same=False)["in_training"].values.any()
+
+
+def test_trials_that_will_be_averaged_are_marked_together() -> None:
+    response = make_response().drop_vars("split")
+    marked = mark_training(response, model(response.isel(trial=[0])), same=True, average=("stimulus_id",))
+    assert marked["in_training"].values.tolist() == [True, True, False, False, False, False]
+    averaged = prepare_trials(marked, Preparation(average=("stimulus_id",)))
+    assert averaged["in_training"].values.tolist() == [True, False, False]
+
+
+def test_predictions_get_the_labels_of_trials_and_target() -> None:
+    made = xr.Dataset({"embedding": (("trial", "channel"), np.zeros((6, 2)))})
+    labelled = label_prediction(made, make_response(), make_target(), COMPONENT)
+    assert labelled["trial"].values.tolist() == list(range(50, 56))
+    assert labelled["channel"].values.tolist() == [0, 1]
+    assert labelled.attrs == {"subject": "subj01", "schema": "embedding.v1", "model": "toy"}
+
+
+def test_predictions_may_have_variants() -> None:
+    made = xr.Dataset({"embedding": (("variant", "trial", "channel"), np.zeros((3, 6, 2)))})
+    assert label_prediction(made, make_response(), make_target(), COMPONENT)["embedding"].dims[0] == "variant"
+
+
+def test_own_attributes_of_a_prediction_are_kept() -> None:
+    made = xr.Dataset({"embedding": (("trial", "channel"), np.zeros((6, 2)))}, attrs={"note": "x", "subject": "mean"})
+    labelled = label_prediction(made, make_response(), make_target(), COMPONENT)
+    assert (labelled.attrs["note"], labelled.attrs["subject"]) == ("x", "mean")
+
+
+def test_a_prediction_without_tokens_is_refused_where_the_target_has_them() -> None:
+    fitted = make_target().assign_coords(token=[0, 1, 2])
+    made = xr.Dataset({"embedding": (("trial", "channel"), np.zeros((6, 2)))})
+    text = "component 'toy': expected 'embedding' with a dim 'token' as in the target, found trial, channel."
+    with pytest.raises(brainlens.PluginError, match=f"^{text}$"):
+        label_prediction(made, make_response(), fitted, COMPONENT)
+
+
+@pytest.mark.parametrize(("dims", "expected"), [(("trial", "voxel"), "voxel"), (("trial", "vertex"), "vertex")])
+def test_the_dim_of_the_sites(dims: tuple[str, str], expected: str) -> None:
+    assert site_of(xr.Dataset({"response": (dims, np.zeros((2, 2)))})) == expected
+
+
+def test_a_dataset_without_sites_is_refused() -> None:
+    with pytest.raises(
+        brainlens.DimensionError, match="^response: expected dim 'voxel' or 'vertex', found stimulus, channel"
+    ):
+        site_of(make_target())
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"split": "training"}, "split: unknown choice 'training'. Closest: 'train'."),
+        ({"standardize": None}, "standardize: unknown choice None. "),
+    ],
+)
+def test_unknown_choices_are_refused(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(brainlens.ParameterError, match=f"^{text}"):
+        Preparation(**given)
