@@ -29,7 +29,7 @@ bench: $(VENV)/.installed
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	.venv-lock/bin/python -m pip freeze --exclude-editable | grep -v '^brainlens' > requirements.lock
+	.venv-lock/bin/python -m pip freeze --all --exclude-editable | grep -v '^pip==' > requirements.lock
 	rm -rf .venv-lock
 
 clean:

@@ -133,9 +133,12 @@ class MappedArray:
         try:
             mapped = np.memmap(path, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
+            self._refuse_change(path)
             raise RegistryError(
-                f"{path}: expected a chunk of {size + CRC_BYTES} bytes, found none ({error}). Run 'brainlens verify'."
+                f"{path}: expected a chunk of {size + CRC_BYTES} bytes, found none "
+                f"({getattr(error, 'strerror', None) or error}). Run 'brainlens verify'."
             ) from error
+        self._refuse_change(path)
         if mapped.size != size + CRC_BYTES:
             raise RegistryError(
                 f"{path}: expected a chunk of {size + CRC_BYTES} bytes, found {mapped.size}. Run 'brainlens verify'."
@@ -149,6 +152,10 @@ class MappedArray:
                 "them from a copy."
             )
         return content[:size].view(self.dtype).reshape(shape)
+
+    def _refuse_change(self, path: Path) -> None:
+        if self._state is not None:
+            self._state.refuse_change(path)
 
 
 class Batches:

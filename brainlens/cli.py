@@ -138,10 +138,14 @@ def put(ctx: click.Context, name: str, source: Path, schema: str | None) -> None
     """Store the dataset of a Zarr folder or NetCDF file under a new name."""
     import xarray as xr
 
+    from brainlens.write import quiet_zarr
+
     if not source.exists():
         raise RegistryError(f"file {str(source)!r}: expected a Zarr folder or NetCDF file, found nothing there.")
     try:
-        dataset = xr.open_zarr(source, chunks=None) if source.is_dir() else xr.open_dataset(source)
+        with quiet_zarr():
+            folder = source.is_dir()
+            dataset = xr.open_zarr(source, chunks=None, consolidated=False) if folder else xr.open_dataset(source)
     except (OSError, ValueError, KeyError) as error:
         raise RegistryError(
             f"file {str(source)!r}: expected a Zarr folder or NetCDF file, found something else ({error})."

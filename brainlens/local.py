@@ -286,11 +286,11 @@ def _make_group(folder: Path, area: Path, group: bytes) -> None:
 
 def _is_bare(folder: Path) -> bool:
     """Whether there is nothing below a folder but empty groups: what is left when datasets were removed."""
-    for item in os.scandir(folder):
-        if item.is_dir(follow_symlinks=False):
-            if not _is_bare(Path(item.path)):
+    for item in list(folder.iterdir()):
+        if item.is_dir() and not item.is_symlink():
+            if not _is_bare(item):
                 return False
-        elif item.name != "zarr.json" or Path(item.path).read_bytes() != manifest.BARE_GROUP:
+        elif item.name != "zarr.json" or item.read_bytes() != manifest.BARE_GROUP:
             return False
     return True
 
@@ -299,12 +299,12 @@ def _remove_bare(folder: Path) -> None:
     """Delete a folder of empty groups; `rmdir` refuses should anything else have come to lie in it."""
     if not folder.exists():
         return
-    for item in list(os.scandir(folder)):
-        if item.is_dir(follow_symlinks=False):
-            _remove_bare(Path(item.path))
+    for item in list(folder.iterdir()):
+        if item.is_dir():
+            _remove_bare(item)
         else:
-            os.unlink(item.path)
-    os.rmdir(folder)
+            item.unlink()
+    folder.rmdir()
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -319,7 +319,7 @@ def _is_dataset(folder: Path) -> bool:
 
 def _sweep(staging: Path) -> None:
     """Delete what killed writers left behind: whatever no living process holds the lock of."""
-    for token in {item.name.removesuffix(".lock") for item in os.scandir(staging)}:
+    for token in {name.removesuffix(".lock") for name in os.listdir(staging)}:
         area = staging / token
         try:
             claim = os.open(f"{area}.lock", os.O_RDWR)

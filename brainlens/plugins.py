@@ -112,9 +112,10 @@ class PluginHost:
                 return component
         for component in plugin.components:
             if component.name == name:
+                verb = _VERBS.get(component.role)
+                remedy = f"Use 'brainlens {verb} {name}'." if verb else "No verb uses that role yet."
                 raise PluginError(
-                    f"component {name!r} is of role {component.role}, expected {_role_words(roles)}. Use "
-                    f"'brainlens {_VERBS[component.role]} {name}'."
+                    f"component {name!r} is of role {component.role}, expected {_role_words(roles)}. {remedy}"
                 )
         raise PluginError(f"no {_role_words(roles)} {name!r}. {self._suggest(name, roles)}")
 
@@ -230,7 +231,6 @@ _VERBS = {
     "importer": "ingest",
     "embedder": "compute",
     "decoder": "fit",
-    "encoder": "fit",
     "generator": "compute",
     "analysis": "compute",
     "exporter": "export --exporter",

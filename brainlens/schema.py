@@ -171,7 +171,8 @@ def _all_finite(block: np.ndarray) -> bool:
 
 
 def _dtype_word(dtype: Any) -> str:
-    return "string" if dtype.kind in "OUT" else str(dtype)
+    # Byte order is how values lie in memory, not what they are.
+    return "string" if dtype.kind in "OUT" else str(dtype.newbyteorder("=") if isinstance(dtype, np.dtype) else dtype)
 
 
 def _json_value(value: object) -> object:
@@ -222,7 +223,8 @@ def _dtype_problems(dataset: xr.Dataset, name: str, variable: xr.Variable) -> It
     elif dtype.kind in "OUT":
         if not (name in dataset.indexes and isinstance(dataset.indexes[name], pd.MultiIndex)):
             wrong = next(
-                ((index, item) for index, item in enumerate(variable.values.ravel()) if not _is_text(item)), None
+                ((index, item) for index, item in enumerate(variable.values.ravel().tolist()) if not _is_text(item)),
+                None,
             )
             if wrong is not None:
                 yield f"{name}: expected text everywhere, found {wrong[1]!r} at {wrong[0]}; use '' or drop those rows"

@@ -234,13 +234,14 @@ def read_t_r(image: nib.Nifti1Image) -> float:
     """
     unit = _read_units(image)[1]
     value = float(image.header.get_zooms()[3])
-    if unit not in SECONDS or not np.isfinite(value) or value <= 0:
+    # The header keeps float32: 1.35 s reads 1.35000002...
+    seconds = round(value * SECONDS.get(unit, 0.0), 6) if np.isfinite(value) else 0.0
+    if seconds <= 0:
         raise brainlens.ParameterError(
             f"BOLD {image.get_filename()!r}: expected a repetition time above 0 with its unit in the header, "
             f"found {value!r} with unit {unit!r}. Give t_r in s."
         )
-    # The header keeps float32: 1.35 s reads 1.35000002...
-    return round(value * SECONDS[unit], 6)
+    return seconds
 
 
 def grid_attributes(image: nib.Nifti1Image) -> dict[str, Any]:
