@@ -268,15 +268,26 @@ class MappedBackend(xr.backends.BackendArray):
         self.dtype = array.dtype
 
     def __getitem__(self, key: Any) -> Any:
-        return xr.core.indexing.explicit_indexing_adapter(
-            key, self.shape, xr.core.indexing.IndexingSupport.OUTER, self._read
-        )
+        indexing = xr.core.indexing
+        if isinstance(key, indexing.VectorizedIndexer):
+            support = indexing.IndexingSupport.OUTER
+            return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+        # Not through the adapter: it fails on an empty slice that goes backwards.
+        return self._read(key.tuple)
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
-        drop = [axis for axis, item in enumerate(key) if isinstance(item, int | np.integer)]
-        first, *rest = (np.asarray([item]) if isinstance(item, int | np.integer) else item for item in key)
+        first, *rest = (_from_zero(item, size) for item, size in zip(key, self.shape, strict=True))
         values = self.array.rectangle(first, tuple(rest))
-        return values.squeeze(axis=tuple(drop)) if drop else values
+        drop = tuple(axis for axis, item in enumerate(key) if isinstance(item, int | np.integer))
+        return values.squeeze(axis=drop) if drop else values
+
+
+def _from_zero(item: Any, size: int) -> slice | np.ndarray:
+    """Return an indexer of one axis as a slice or an array of positions from 0."""
+    if isinstance(item, slice):
+        return item
+    positions = np.atleast_1d(np.asarray(item))
+    return np.where(positions < 0, positions + size, positions)
 
 
 def check_rows(rows: Any, n_rows: int) -> np.ndarray:

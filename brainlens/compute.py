@@ -198,7 +198,9 @@ def store_result(
         inputs=job.inputs,
         wall_s=time.monotonic() - started,
     )
-    entry = put_dataset(work.place, name, made, schema, provenance=stamp, extra=extra)
+    # Values may be computed as late as now.
+    with guarded(work.host, job.component, "computing"):
+        entry = put_dataset(work.place, name, made, schema, provenance=stamp, extra=extra)
     announce(work, entry, stamp)
     return entry
 

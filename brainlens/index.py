@@ -1,7 +1,7 @@
 """The index: an SQLite cache of the manifests, so that listing is instant; it can be rebuilt at any time.
 
 Datasets that appeared, vanished or were replaced behind its back are found by listing folders and asking when each
-manifest was written, not by reading manifests. Every row carries a checksum, since SQLite has none. Nothing numeric
+manifest was written, not by reading manifests. The table carries a checksum, since SQLite has none. Nothing numeric
 is imported.
 """
 
@@ -22,7 +22,7 @@ from brainlens.labels import check_name
 from brainlens.records import Entry
 
 PRIVATE = ".brainlens"
-VERSION = 1
+VERSION = 2
 # A listing never waits long for another one: without the cache it reads the manifests themselves.
 PATIENCE_S = 2.0
 _NOT_NOW = frozenset(
@@ -50,6 +50,7 @@ _COLUMNS = (
     "dims",
     "recipe",
 )
+_EVERYTHING = "SELECT rowid, * FROM dataset ORDER BY rowid"
 
 
 class Index:
@@ -69,6 +70,10 @@ class Index:
         """Return all entries that fit an SQL condition over the columns, by name."""
         return [_entry(row) for row in self._select(_COLUMNS, where, values)]
 
+    def names(self) -> list[str]:
+        """Return the names of everything, sorted."""
+        return [row[0] for row in self._select(("name",), "1", ())]
+
     def rows(self) -> list[tuple[Any, ...]]:
         """Return name, kind, subject, size and creation time of everything: the light path of `brainlens list`."""
         return self._select(("name", "kind", "subject", "size_bytes", "created"), "1", ())
@@ -79,41 +84,42 @@ class Index:
         return len(self.entries())
 
     def _select(self, columns: tuple[str, ...], where: str, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
-        # Sorted here: the table has no key that a damaged page could put in another order.
-        query = f"SELECT {','.join(columns)} FROM dataset WHERE {where}"
         path = self.root / PRIVATE / "index.sqlite"
         try:
             with closing(sqlite3.connect(path, timeout=PATIENCE_S)) as database:
-                self._refresh(database)
-                return sorted(database.execute(query, values).fetchall())
-        except (sqlite3.Error, _DamagedError) as error:
+                return _chosen(database, self._refresh(database), columns, where, values)
+        except (sqlite3.Error, UnicodeDecodeError, _DamagedError) as error:
             # It is only a cache: one that is damaged is begun anew, one that cannot be had now is not needed.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_NOW:
                 _discard(path)
         with closing(sqlite3.connect(":memory:")) as database:
-            self._refresh(database)
-            return sorted(database.execute(query, values).fetchall())
+            return _chosen(database, self._refresh(database), columns, where, values)
 
-    def _refresh(self, database: sqlite3.Connection) -> None:
-        """Bring the table up to date; nothing is locked or written when nothing has changed."""
+    def _refresh(self, database: sqlite3.Connection) -> list[tuple[Any, ...]]:
+        """Bring the table up to date and return it; nothing is locked or written when nothing has changed."""
         self.broken = {}
-        known = _known(database)
+        table = _table(database)
+        known = _signatures(table)
         found = dict(self._folders())
-        stale = {name for name, (stamp, _) in (known or {}).items() if found.get(name) != stamp}
-        new = {name: stamp for name, stamp in found.items() if name in stale or name not in (known or {})}
+        stale = {name for name, (stamp, _) in known.items() if found.get(name) != stamp}
+        new = {name: stamp for name, stamp in found.items() if name in stale or name not in known}
         rows = list(self._read(new))
-        if known is not None and not rows and not stale:
-            return
+        if table is not None and not rows and not stale:
+            return table
         with database:
             database.execute("BEGIN IMMEDIATE")
             # Another process may have done the same since: its rows are replaced, so that none is there twice.
-            known = _known(database)
-            if known is None:
+            table = _table(database)
+            if table is None:
                 _create(database)
-            gone = [(row,) for name, (_, row) in (known or {}).items() if name in stale or name in new]
+            gone = [(row,) for name, (_, row) in _signatures(table).items() if name in stale or name in new]
             database.executemany("DELETE FROM dataset WHERE rowid = ?", gone)
-            marks = ",".join("?" * (len(_COLUMNS) + 2))
+            marks = ",".join("?" * (len(_COLUMNS) + 1))
             database.executemany(f"INSERT INTO dataset VALUES ({marks})", rows)
+            database.execute("DELETE FROM checksum")
+            table = database.execute(_EVERYTHING).fetchall()
+            database.execute("INSERT INTO checksum VALUES (?)", (_checksum(table),))
+        return table
 
     def _read(self, new: dict[str, str]) -> Iterator[tuple[Any, ...]]:
         """Yield a row for every manifest that can be read; say in `broken` why the others cannot."""
@@ -129,11 +135,13 @@ class Index:
             except BrainlensError as error:
                 self.broken[name] = str(error)
                 continue
-            row = (*_values(entry), stamp)
-            yield (*row, _checksum(row))
+            yield (*_values(entry), stamp)
 
     def _folders(self) -> Iterator[tuple[str, str]]:
-        """Yield name and signature of every dataset folder; neither links nor hidden folders are followed."""
+        """Yield name and signature of every dataset folder; neither links nor hidden folders are followed.
+
+        The signature is that of the manifest, not of the folder: one that is copied over another changes no folder.
+        """
         waiting = [""]
         while waiting:
             prefix = waiting.pop()
@@ -162,30 +170,48 @@ class Index:
 
 
 class _DamagedError(Exception):
-    """A row of the cache does not match its checksum."""
+    """The rows of the cache do not match their checksum."""
 
 
-def _known(database: sqlite3.Connection) -> dict[str, tuple[str, int]] | None:
-    """Return signature and row of every name in the table; None when there is no table of this version."""
+def _table(database: sqlite3.Connection) -> list[tuple[Any, ...]] | None:
+    """Return all rows, row number first and signature last; None when there is no table of this version."""
     if database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
         return None
-    known = {}
-    for row, *values, checksum in database.execute("SELECT rowid, * FROM dataset"):
-        if _checksum(values) != checksum:
-            raise _DamagedError(str(values[0]))
-        known[values[0]] = (values[-1], row)
-    return known
+    table = database.execute(_EVERYTHING).fetchall()
+    if database.execute("SELECT value FROM checksum").fetchall() != [(_checksum(table),)]:
+        raise _DamagedError
+    return table
 
 
-def _checksum(values: Any) -> int:
-    return zlib.crc32("\0".join(map(str, values)).encode("utf-8", "surrogateescape"))
+def _signatures(table: list[tuple[Any, ...]] | None) -> dict[str, tuple[str, int]]:
+    return {row[1]: (row[-1], row[0]) for row in table or ()}
+
+
+def _chosen(
+    database: sqlite3.Connection,
+    table: list[tuple[Any, ...]],
+    columns: tuple[str, ...],
+    where: str,
+    values: tuple[str, ...],
+) -> list[tuple[Any, ...]]:
+    # Sorted here: the table has no key that a damaged page could put in another order.
+    if where == "1":
+        positions = [_COLUMNS.index(column) + 1 for column in columns]
+        return sorted(tuple(row[position] for position in positions) for row in table)
+    return sorted(database.execute(f"SELECT {','.join(columns)} FROM dataset WHERE {where}", values).fetchall())
+
+
+def _checksum(table: list[tuple[Any, ...]]) -> int:
+    # One text of the whole table: a checksum for each row takes three times as long.
+    return zlib.crc32(repr(table).encode("utf-8", "surrogateescape"))
 
 
 def _create(database: sqlite3.Connection) -> None:
     # No keys and no indexes: each would be a second copy of a name that could be damaged on its own.
     columns = ",".join(f"{name} {'INTEGER' if name == 'size_bytes' else 'TEXT'}" for name in _COLUMNS)
-    database.execute("DROP TABLE IF EXISTS dataset")
-    database.execute(f"CREATE TABLE dataset ({columns}, signature TEXT, checksum INTEGER)")
+    for table, fields in (("dataset", f"{columns}, signature TEXT"), ("checksum", "value INTEGER")):
+        database.execute(f"DROP TABLE IF EXISTS {table}")
+        database.execute(f"CREATE TABLE {table} ({fields})")
     database.execute(f"PRAGMA user_version = {VERSION}")
 
 

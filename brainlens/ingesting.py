@@ -63,7 +63,11 @@ def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], setti
         )
         for part in waiting
     }
-    _store_all(work, datasets, schemas, stamps)
+    # Values may be read from the files as late as now.
+    with guarded(work.host, component, "reading"):
+        done = _store_all(work, datasets, schemas, stamps)
+    for name, entry in done.items():
+        announce(work, entry, stamps[name])
     return list(names.values())
 
 
@@ -93,8 +97,9 @@ def _check_all(work: Workplace, component: Component, datasets: Mapping[str, Any
         for name, dataset in datasets.items()
     }
     # The first one's values are checked while it is written, which fails before anything is stored.
-    for name in _largest_first(datasets)[1:]:
-        validate(datasets[name], schemas[name], where=f"dataset {name!r}")
+    with guarded(work.host, component, "reading"):
+        for name in _largest_first(datasets)[1:]:
+            validate(datasets[name], schemas[name], where=f"dataset {name!r}")
     return schemas
 
 
@@ -103,8 +108,8 @@ def _store_all(
     datasets: Mapping[str, xr.Dataset],
     schemas: Mapping[str, Schema],
     stamps: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Store several datasets or none, and only then tell the plugins."""
+) -> dict[str, Entry]:
+    """Store several datasets or none."""
     done: dict[str, Entry] = {}
     try:
         for name in _largest_first(datasets):
@@ -113,8 +118,7 @@ def _store_all(
         for name in done:
             work.place.remove(name)
         raise
-    for name, entry in done.items():
-        announce(work, entry, stamps[name])
+    return done
 
 
 def _largest_first(datasets: Mapping[str, xr.Dataset]) -> list[str]:

@@ -83,7 +83,7 @@ class LocalPlace:
 
     def names(self) -> list[str]:
         """Return the names of all datasets, sorted."""
-        return [entry.name for entry in self.entries()]
+        return self.index.names() if self.root.is_dir() else []
 
     def broken(self) -> dict[str, str]:
         """Return the names whose manifests cannot be read, and why."""
@@ -178,18 +178,22 @@ class LocalPlace:
         RegistryError
             If there is none, or the folder cannot be written.
         """
-        self._refuse_links(name)
+        self._refuse_absent(name)
         with _explained(self.root):
             trash = self.root / PRIVATE / "staging" / uuid.uuid4().hex
             with self._locked():
-                if not _is_dataset(self.root / name):
-                    raise RegistryError(
-                        f"no dataset {name!r} in {str(self.root)!r}. {closest(name, self.names(), what='stored')}"
-                    )
+                self._refuse_absent(name)
                 trash.parent.mkdir(exist_ok=True)
                 os.rename(self.root / name, trash)
                 sync_folder((self.root / name).parent)
             shutil.rmtree(trash, ignore_errors=True)
+
+    def _refuse_absent(self, name: str) -> None:
+        self._refuse_links(name)
+        if not _is_dataset(self.root / name):
+            raise RegistryError(
+                f"no dataset {name!r} in {str(self.root)!r}. {closest(name, self.names(), what='stored')}"
+            )
 
     def _refuse_links(self, name: str) -> None:
         folder = self.root
@@ -308,11 +312,11 @@ def _remove_bare(folder: Path) -> None:
 
 
 def _is_dataset(folder: Path) -> bool:
-    """Whether a folder is a dataset, or what is left of one whose manifest is gone."""
+    """Whether a folder is a dataset, or what is left of one whose manifest is gone; an array of one is neither."""
     if (folder / manifest.FILE).exists():
         return True
     try:
-        return (folder / "zarr.json").read_bytes() != manifest.BARE_GROUP
+        return manifest.CONSOLIDATED in (folder / "zarr.json").read_bytes()
     except OSError:
         return False
 

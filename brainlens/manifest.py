@@ -31,6 +31,8 @@ def _group(attributes: Mapping[str, int]) -> bytes:
 # The `zarr.json` of the registry and of the folders between it and its datasets: all of it is one Zarr hierarchy.
 REGISTRY_GROUP = _group({REGISTRY_MARK: FORMAT})
 BARE_GROUP = _group({})
+# What the `zarr.json` of a dataset holds, and neither that of an array nor that of a bare group.
+CONSOLIDATED = b'"consolidated_metadata"'
 
 
 def canonical(value: object) -> bytes:
@@ -101,7 +103,7 @@ def signature(folder: str | Path) -> str | None:
     (ctime) does not: it moves when a backup makes a hard link.
     """
     try:
-        found = os.stat(os.path.join(folder, FILE))
+        found = os.stat(f"{folder}/{FILE}")
     except OSError:
         return None
     return f"{found.st_ino}:{found.st_mtime_ns}:{found.st_size}"

@@ -133,7 +133,7 @@ def read_manifest(place: Place, name: str) -> dict[str, Any]:
     content = place.read(check_name(name), manifest.FILE)
     if content is not None:
         return manifest.unseal(content, where=f"dataset {name!r} in {str(place)!r}")
-    if b'"consolidated_metadata"' in (place.read(name, "zarr.json") or b""):
+    if manifest.CONSOLIDATED in (place.read(name, "zarr.json") or b""):
         raise _damaged(name, place, [f"{manifest.FILE}: missing"])
     raise RegistryError(f"no dataset {name!r} in {str(place)!r}. {closest(name, place.names(), what='stored')}")
 

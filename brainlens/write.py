@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import struct
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -79,8 +80,9 @@ def write_dataset(dataset: xr.Dataset, folder: Path, schema: Schema, *, where: s
             write_empty_chunks=True,
             encoding={str(name): _encoding(small[name].variable, plans[name]) for name in small.variables},
         )
-        for name in raw:
-            files |= _write_raw(str(name), dataset[name].variable, folder, plans[name], schema, where=where)
+    for name in raw:
+        files |= _write_raw(str(name), dataset[name].variable, folder, plans[name], schema, where=where)
+    with quiet_zarr():
         zarr.consolidate_metadata(zarr.storage.LocalStore(folder), zarr_format=3)
     digests = {str(name): _values_digest(small[name].variable) for name in small.variables}
     for name in raw:
@@ -136,10 +138,14 @@ def storable(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
+_SILENCE = threading.RLock()
+
+
 @contextmanager
 def quiet_zarr() -> Iterator[None]:
     """Silence zarr's notes on parts of its format that are settled enough for us (see `docs/storage.md`)."""
-    with warnings.catch_warnings():
+    # Filters belong to the whole process: of two threads, the one that leaves first would restore those of the other.
+    with _SILENCE, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
         warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification")
         warnings.filterwarnings("ignore", message=".*is not recognized as a component of a Zarr hierarchy")

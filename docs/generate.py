@@ -21,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import pages
 import provoked
 import transcripts
 
+import brainlens
 from brainlens import errors, labels
 from brainlens.cli import main as brainlens_cli
 from brainlens.plugins import GROUP, PluginHost
@@ -38,6 +36,7 @@ ROOT = DOCS.parent
 BLOCK = re.compile(r"<!-- generated: (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 # Numbers of a benchmark differ from run to run, so they are renewed but never found stale.
 NEVER_STALE = ("benchmarks",)
+WITH_METHODS = ("Registry", "Trainable", "Context", "Batches", "MappedArray")
 
 
 def schemas() -> str:
@@ -73,6 +72,19 @@ def words() -> str:
     return f"## Dims\n\n{dims}\n\n## Coordinates\n\n{coords}"
 
 
+def public_names() -> str:
+    """Return every public name of brainlens with the first line of its docstring; classes with their methods."""
+    rows = []
+    for name in brainlens.__all__:
+        value = getattr(brainlens, name)
+        rows.append((f"`{name}`", _first_line(value) if not isinstance(value, str) else "Version of the core, text."))
+        if inspect.isclass(value) and name in WITH_METHODS:
+            members = {key: each for key, each in vars(value).items() if not key.startswith("_")}
+            methods = [key for key, each in members.items() if inspect.isfunction(each) or isinstance(each, property)]
+            rows += [(f"`{name}.{key}`", _first_line(getattr(value, key))) for key in methods]
+    return _table(("name", "what it is"), rows)
+
+
 def benchmarks() -> str:
     """Return the table of the last run of `make bench`."""
     file = ROOT / "bench" / "results.json"
@@ -91,6 +103,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "errors": error_texts,
     "words": words,
+    "names": public_names,
     "benchmarks": benchmarks,
 }
 
@@ -231,6 +244,10 @@ def _help(command: click.Command, context: click.Context) -> list[str]:
                 if below is not None:
                     parts += _help(below, click.Context(below, info_name=name, parent=context))
     return parts
+
+
+def _first_line(value: object) -> str:
+    return (inspect.getdoc(value) or "").partition("\n\n")[0].replace("\n", " ")
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -53,6 +53,26 @@ import xarray as xr
 CALLS = []
 
 
+class Torn(xr.backends.BackendArray):
+    # Can be read `times` times.
+
+    def __init__(self, times):
+        self.times = times
+        self.shape = (3, 3)
+        self.dtype = np.dtype("float64")
+
+    def __getitem__(self, key):
+        if not self.times:
+            raise BufferError("cannot be read any more")
+        self.times -= 1
+        return np.zeros(self.shape)
+
+
+def torn(target, times):
+    lazy = xr.core.indexing.LazilyIndexedArray(Torn(times))
+    return target.assign(embedding=xr.Variable(("stimulus", "channel"), lazy))
+
+
 def read(*, params, context):
     CALLS.append(params.file)
     values = np.load(context.source(params.file))
@@ -75,6 +95,8 @@ def read(*, params, context):
         "second": {"response": response, "target": target.drop_attrs()},
         "second-values": {"response": response, "target": target * float("nan")},
         "list": [response],
+        "never": {"response": response, "target": torn(target, 0)},
+        "once": {"response": response, "target": torn(target, 1)},
         "empty": {},
         "numbered": {1: response},
         "name": {"../escaped": response},
@@ -230,6 +252,21 @@ def test_an_importer_that_fails_leaves_nothing_behind(
     with refused(registry, error, text):
         registry.ingest("toy", "new", file=file, fault=fault)
     assert registry.list() == ["kept"]
+
+
+@pytest.mark.parametrize("fault", ["never", "once"])
+def test_values_that_cannot_be_read_while_they_are_stored_leave_nothing_behind(
+    registry: brainlens.Registry, file: str, fault: str
+) -> None:
+    before = contents(registry)
+    text = "component 'toy' .* failed while reading: BufferError: cannot be read any more"
+    with pytest.raises(brainlens.PluginError, match=text):
+        registry.ingest("toy", "new", file=file, fault=fault)
+    assert registry.list() == ["kept"]
+    # Of what was stored before it failed, an empty group remains at most.
+    left = contents(registry).keys() - before.keys()
+    assert left <= {"new/zarr.json"}
+    registry.ingest("toy", "new", file=file)
 
 
 def test_a_dataset_below_another_is_refused(registry: brainlens.Registry, file: str, plugin_folder: Any) -> None:
