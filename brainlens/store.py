@@ -150,21 +150,16 @@ def open_dataset(place: Place, name: str) -> xr.Dataset:
         If there is no such dataset, or anything about it was altered.
     """
     folder = place.folder(check_name(name))
-    state = None if folder is None else manifest.published(folder)
+    source = WholeStore(place, name)
     _checked_manifest(place, name, read=False)
     with quiet_zarr():
-        # xarray looks for consolidated metadata at the root of a store only, so a folder is opened as a store.
-        source = WholeStore(_zarr_store(place, name), state)
-        group = name if folder is None else None
-        dataset: xr.Dataset = xr.open_zarr(
-            source, group=group, chunks=None, consolidated=folder is not None, zarr_format=3
-        )
+        dataset: xr.Dataset = xr.open_zarr(source, chunks=None, consolidated=True, zarr_format=3)
     for variable in dataset.variables:
         dtype = dataset[variable].dtype
         if dtype.kind in "TO" or (dtype.kind == "U" and variable in dataset.dims):
             dataset = _with_text(dataset, variable)
         elif folder is not None and variable not in dataset.coords:
-            mapped = map_array(folder, str(variable), state)
+            mapped = map_array(folder, str(variable), source.state)
             if mapped is not None:
                 lazy: Any = xr.core.indexing.LazilyIndexedArray(MappedBackend(mapped))
                 lazy = xr.core.indexing.CopyOnWriteArray(lazy)
@@ -182,16 +177,15 @@ def open_rows(place: Place, name: str, variable: str) -> MappedArray | zarr.Arra
         If there is no such dataset or variable, or anything about it was altered.
     """
     folder = place.folder(check_name(name))
-    state = None if folder is None else manifest.published(folder)
+    source = WholeStore(place, name)
     files = _checked_manifest(place, name, read=False)["files"]
     variables = [file.removesuffix("/zarr.json") for file in files if file.endswith("/zarr.json")]
     if variable not in variables:
         raise RegistryError(f"dataset {name!r}: no variable {variable!r}. {closest(variable, variables)}")
-    mapped = None if folder is None else map_array(folder, variable, state)
+    mapped = None if folder is None else map_array(folder, variable, source.state)
     if mapped is not None:
         return mapped
-    path = variable if folder is not None else f"{name}/{variable}"
-    return zarr.open_array(WholeStore(_zarr_store(place, name), state), path=path, mode="r", zarr_format=3)
+    return zarr.open_array(source, path=variable, mode="r", zarr_format=3)
 
 
 def map_array(folder: Path, variable: str, state: manifest.Publication | None = None) -> MappedArray | None:
@@ -214,42 +208,49 @@ def verify_dataset(place: Place, name: str) -> None:
 
 
 class WholeStore(zarr.storage.WrapperStore[Store]):
-    """A Zarr store in which a missing chunk is an error; Zarr reads fill values in its place.
+    """The Zarr store of one dataset, read-only, in which a missing chunk is an error.
 
-    Every chunk of a dataset is written, so one that is missing was deleted, or the dataset was removed since it
-    was opened.
+    Zarr reads fill values in its place. Every chunk of a dataset is written, so one that is missing was deleted, or
+    the dataset was removed since it was opened.
 
     Parameters
     ----------
-    store
-        Any Zarr store, read-only.
-    state
-        The dataset folder when it was opened, where there is one.
+    place, name
+        Which dataset.
     """
 
-    def __init__(self, store: Store, state: manifest.Publication | None = None) -> None:
-        super().__init__(store)
-        self._state = state
+    def __init__(self, place: Place, name: str) -> None:
+        super().__init__(place.zarr_store())
+        folder = place.folder(name)
+        self.name = name
+        self.state = None if folder is None else manifest.published(folder)
 
-    def _with_store(self, store: Store) -> WholeStore:
-        return WholeStore(store, self._state)
+    @property
+    def supports_listing(self) -> bool:
+        """Nothing is found by listing: the metadata are consolidated."""
+        return False
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Return the bytes of a key; of a chunk, only those of the dataset that was opened."""
-        found = await self._store.get(key, prototype, byte_range)
-        if _is_chunk(key):
-            if self._state is not None:
-                self._state.refuse_change(key)
-            if found is None:
-                raise RegistryError(
-                    f"{self._store}/{key}: expected a chunk, found none: it was deleted, or the dataset was removed. "
-                    "Run 'brainlens verify'."
-                )
+        found = await self._store.get(f"{self.name}/{key}", prototype, byte_range)
+        if key.endswith("zarr.json"):
+            return found
+        if self.state is not None:
+            self.state.refuse_change(f"{self.name}/{key}")
+        if found is None:
+            raise RegistryError(
+                f"{self.name}/{key}: expected a chunk, found none: it was deleted, or the dataset was removed. "
+                "Run 'brainlens verify'."
+            )
         return found
 
     async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
         """Return parts of several keys, each as `get` does."""
         return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is such a key."""
+        return await self._store.exists(f"{self.name}/{key}")
 
 
 def query_entries(place: Place, conditions: Mapping[str, str | None]) -> list[Entry]:
@@ -285,16 +286,6 @@ def _checked_manifest(place: Place, name: str, *, read: bool) -> dict[str, Any]:
     if read_manifest(place, name) != body:
         return _checked_manifest(place, name, read=read)
     raise _damaged(name, place, problems)
-
-
-def _zarr_store(place: Place, name: str) -> Store:
-    folder = place.folder(name)
-    return place.zarr_store() if folder is None else zarr.storage.LocalStore(folder, read_only=True)
-
-
-def _is_chunk(key: str) -> bool:
-    parts = key.split("/")
-    return "c" in parts[1:] and not parts[-1].startswith((".", "zarr.json"))
 
 
 def _digest(path: Path) -> tuple[int, str]:

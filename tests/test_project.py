@@ -22,7 +22,7 @@ OTHERS_OWN = {".git", ".venv", ".venv-lock", "__pycache__", "build", "dist", "de
 # They hold such paths to show that they are found.
 PLANTED = {"test_docs.py", "test_project.py"}
 # Tests of things that are no module of the core.
-NO_MODULE = {"test_docs", "test_examples", "test_init", "test_layers", "test_project", "test_studies"}
+NO_MODULE = {f"test_{name}" for name in ("docs", "examples", "first_party", "init", "layers", "project", "studies")}
 
 
 def project(folder: Path) -> dict[str, Any]:
