@@ -30,6 +30,8 @@ from brainlens.plugin_commands import plugins
 from brainlens.printing import print_json, print_table, say, size_text, tree_lines
 from brainlens.verbs import VERBS
 
+SHOWN_BYTES = 2**20
+
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="brainlens")
@@ -99,7 +101,9 @@ def show(ctx: click.Context, name: str, lineage: bool, as_json: bool) -> None:
         print_json(registry.show(name))
     else:
         made = registry.show(name)["provenance"]
-        click.echo(repr(registry[name].drop_attrs(deep=False)))
+        dataset = registry[name].drop_attrs(deep=False)
+        # A lazy variable prints as '...'; a score is small enough to be seen.
+        click.echo(repr(dataset.load() if dataset.nbytes <= SHOWN_BYTES else dataset))
         click.echo("Made:")
         for key in (
             "component",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from brainlens.errors import PluginError, RegistryError, closest
 from brainlens.labels import ROLES
@@ -266,3 +267,11 @@ class Result:
     entry: Entry
     registry: str
     provenance: Mapping[str, Any]
+
+
+def _with_text_paths(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, dict):
+        return {key: _with_text_paths(item) for key, item in value.items()}
+    return type(value)(map(_with_text_paths, value)) if type(value) in (list, tuple) else value

@@ -116,7 +116,7 @@ def row_blocks(variable: xr.Variable, *, block_bytes: int = BLOCK_BYTES) -> Iter
         yield start, np.asarray(variable[start : start + rows].values)
 
 
-def validate(dataset: xr.Dataset, schema: Schema, *, where: str = "dataset") -> None:
+def validate(dataset: xr.Dataset, schema: Schema | str, *, where: str = "dataset") -> None:
     """Raise one error that lists everything wrong with a dataset.
 
     Parameters
@@ -124,7 +124,8 @@ def validate(dataset: xr.Dataset, schema: Schema, *, where: str = "dataset") -> 
     dataset
         Any dataset; nothing in it is changed.
     schema
-        What it should follow.
+        What it should follow: a schema, or the name of one that comes with brainlens, such as `"response"` (the
+        newest version) or `"response.v1"`.
     where
         Name for the message.
 
@@ -133,6 +134,8 @@ def validate(dataset: xr.Dataset, schema: Schema, *, where: str = "dataset") -> 
     SchemaError
         If anything does not fit; `problems` holds one line each.
     """
+    if isinstance(schema, str):
+        schema = find_schema(schema, builtin_schemas())
     problems = structure_problems(dataset, schema)
     checked = {name for key in ("finite", "positive") for name in schema.document.get("x-checks", {}).get(key, ())}
     for name in sorted(checked & set(map(str, dataset.data_vars))):

@@ -19,6 +19,7 @@ _FITTING = {
     "standardize": "training (z-score with training statistics), center or none. [default: training]",
     "split": "train, val, test or all. [default: train where there is a split]",
 }
+_ANY_SPLIT = "train, val, test or all. [default: all]"
 
 
 class Components(Group):
@@ -87,7 +88,7 @@ def _make_cross_predict(component: Component) -> click.Command:
         click.Option(
             ["--n-folds", "n_folds"], type=int, help="Number of folds. [default: one value left out at a time]"
         ),
-        *(click.Option([f"--{key}"], help=text) for key, text in _FITTING.items()),
+        *(click.Option([f"--{key}"], help=text) for key, text in {**_FITTING, "split": _ANY_SPLIT}.items()),
     ]
     return _component_command(component, run, [name_option(), *fitting, *common_options(device=True)])
 

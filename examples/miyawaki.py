@@ -31,7 +31,7 @@ def run_study(data: Path, folder: Path, *, leave_out: str = "repetition") -> xr.
     registry.ingest(
         "arrays",
         "v1",
-        responses=str(data),
+        responses=data,
         key="R2",
         orientation="voxel_by_trial",
         subject="VBCCA-sample",  # The file does not say which person it is.

@@ -195,3 +195,13 @@ def test_a_missing_source_is_refused_with_the_closest(tmp_path: Path, name: str,
 def test_an_empty_path_is_refused() -> None:
     with pytest.raises(brainlens.RegistryError, match="^file '': expected the path of a file or folder, found ''"):
         Context().source("")
+
+
+def test_paths_are_taken_where_text_is_expected():
+    class Files(Params):
+        one: str = ""
+        several: tuple[str, ...] = ()
+        named: dict[str, str] = {}
+
+    made = Files(one=Path("a/b"), several=[Path("c"), "d"], named={"V1": Path("e")})
+    assert made.model_dump() == {"one": "a/b", "several": ("c", "d"), "named": {"V1": "e"}}

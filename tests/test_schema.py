@@ -378,3 +378,11 @@ def test_text_is_described_by_one_word_whatever_holds_it():
         assert text_values(values)
     assert not text_values(np.array([1]))
     assert not text_values(np.array(["a", None], object))
+
+
+def test_a_schema_may_be_given_by_name():
+    dataset = xr.Dataset({"image": (("stimulus", "y"), [[1]])})
+    with pytest.raises(SchemaError, match=r"dataset: \d problems with stimulus_image.v1"):
+        validate(dataset, "stimulus_image")
+    with pytest.raises(SchemaError, match="no schema 'stimulus_imge'. Closest: 'stimulus_image.v1'"):
+        validate(dataset, "stimulus_imge")
