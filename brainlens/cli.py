@@ -164,10 +164,10 @@ def put(ctx: click.Context, name: str, source: Path, schema: str | None) -> None
 @click.pass_context
 def remove(ctx: click.Context, name: str, yes: bool) -> None:
     """Remove a dataset or model for good."""
-    registry = open_registry(ctx, mode="r")
+    path = open_registry(ctx, mode="r").path
     if not yes:
-        click.confirm(f"Remove {name!r} from {registry.path!r} for good?", abort=True)
-    registry.remove(name)
+        click.confirm(f"Remove {name!r} from {path!r} for good?", abort=True)
+    open_registry(ctx).remove(name)
     click.echo(f"removed {name}")
 
 

@@ -51,6 +51,12 @@ class Params(BaseModel):
     """
 
     # Infinite numbers are written as text: JSON has no word for them, and null would not come back as a number.
+    @model_validator(mode="before")
+    @classmethod
+    def _take_paths(cls, given: Any) -> Any:
+        """Take a path object wherever text is expected, as every function that reads files does."""
+        return _with_text_paths(given)
+
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="strings"
     )

@@ -41,7 +41,8 @@ def open(
     path_or_url
         Folder such as `study.zarr`, or a URL such as `s3://bucket/study.zarr` (needs `brainlens[cloud]`).
     mode
-        `"a"` makes the folder when the first dataset is stored; `"r"` demands that it exists.
+        `"a"` makes the folder when the first dataset is stored; `"r"` demands that it exists, and refuses to store or
+        remove anything.
     host
         Plugins to work with; the installed ones when left out.
     quiet
@@ -61,30 +62,41 @@ def open(
     if mode not in ("a", "r"):
         raise RegistryError(f"mode: expected 'a' or 'r', found {mode!r}.")
     place = open_place(path_or_url, must_exist=mode == "r")
-    return Registry(Workplace(place=place, host=host or PluginHost(), quiet=quiet))
+    return Registry(Workplace(place=place, host=host or PluginHost(), quiet=quiet), mode=mode)
 
 
 class Registry(Mapping[str, xr.Dataset]):
     """Every dataset and model of a study, by name; made by `brainlens.open`."""
 
-    def __init__(self, work: Workplace) -> None:
-        self._work = work
+    def __init__(self, work: Workplace, *, mode: Literal["a", "r"] = "a") -> None:
+        self._readable = work
+        self._mode = mode
+
+    @property
+    def _work(self) -> Workplace:
+        """The workplace of the verbs that store or remove."""
+        if self._mode == "r":
+            raise RegistryError(
+                f"registry {str(self._readable.place)!r}: expected one opened for writing, found mode 'r'. Nothing was "
+                "changed. Open it with mode='a'."
+            )
+        return self._readable
 
     def __repr__(self) -> str:
-        return f"<brainlens.Registry {str(self._work.place)!r}: {len(self)} datasets>"
+        return f"<brainlens.Registry {str(self._readable.place)!r}: {len(self)} datasets>"
 
     def __getitem__(self, name: str) -> xr.Dataset:
         """Open a dataset lazily; it is a plain `xarray.Dataset`."""
-        return open_dataset(self._work.place, name)
+        return open_dataset(self._readable.place, name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._work.place.names())
+        return iter(self._readable.place.names())
 
     def __len__(self) -> int:
-        return len(self._work.place.names())
+        return len(self._readable.place.names())
 
     def __contains__(self, name: object) -> bool:
-        return name in set(self._work.place.names())
+        return name in set(self._readable.place.names())
 
     def get(self, name: str, default: Any = None) -> Any:
         """Open a dataset, or return `default` when there is none of that name."""
@@ -95,16 +107,16 @@ class Registry(Mapping[str, xr.Dataset]):
     @property
     def plugins(self) -> PluginHost:
         """The plugins that this registry works with."""
-        return self._work.host
+        return self._readable.host
 
     @property
     def path(self) -> str:
         """Folder or URL."""
-        return str(self._work.place)
+        return str(self._readable.place)
 
     def list(self, prefix: str = "") -> builtins.list[str]:
         """Return the names of all datasets and models, sorted; those that begin with `prefix` only."""
-        return [name for name in self._work.place.names() if name.startswith(prefix)]
+        return [name for name in self._readable.place.names() if name.startswith(prefix)]
 
     def query(
         self,
@@ -126,7 +138,7 @@ class Registry(Mapping[str, xr.Dataset]):
             What made it; `"put"` is the component of what the user stored.
         """
         return query_entries(
-            self._work.place, {"kind": kind, "subject": subject, "plugin": plugin, "component": component}
+            self._readable.place, {"kind": kind, "subject": subject, "plugin": plugin, "component": component}
         )
 
     def put(self, name: str, dataset: xr.Dataset, *, schema: str | None = None) -> str:
@@ -174,7 +186,7 @@ class Registry(Mapping[str, xr.Dataset]):
 
     def show(self, name: str) -> dict[str, Any]:
         """Return the manifest of a dataset: schema, digests, sizes and provenance."""
-        return read_manifest(self._work.place, name)
+        return read_manifest(self._readable.place, name)
 
     def lineage(self, name: str) -> dict[str, Any]:
         """Return what a dataset was made from, back to the raw files, as a tree.
@@ -185,7 +197,7 @@ class Registry(Mapping[str, xr.Dataset]):
             `name`, `component`, `params`, `sources` (files with their SHA-256) and `inputs` (list of such trees; an
             input that was removed or replaced since has `missing` or `replaced` set).
         """
-        return trace_lineage(self._work.place, name)
+        return trace_lineage(self._readable.place, name)
 
     def verify(self, name: str | None = None) -> builtins.list[str]:
         """Read every byte of one dataset, or of all, and compare with the manifests; return the names checked.
@@ -196,10 +208,10 @@ class Registry(Mapping[str, xr.Dataset]):
             Listing everything that is damaged.
         """
         names = [name] if name is not None else self.list()
-        damaged = builtins.list(self._work.place.broken().values()) if name is None else []
+        damaged = builtins.list(self._readable.place.broken().values()) if name is None else []
         for item in names:
             try:
-                verify_dataset(self._work.place, item)
+                verify_dataset(self._readable.place, item)
             except RegistryError as error:
                 damaged.append(str(error))
         if damaged:
@@ -231,7 +243,7 @@ class Registry(Mapping[str, xr.Dataset]):
         RegistryError
             If there is no such dataset or variable, or it was altered.
         """
-        array = open_rows(self._work.place, name, variable)
+        array = open_rows(self._readable.place, name, variable)
         return Batches(array, batch_size=batch_size, rows=rows, seed=seed)
 
     def ingest(
@@ -429,7 +441,7 @@ class Registry(Mapping[str, xr.Dataset]):
         **options
             The exporter's parameters.
         """
-        return exporting.export(self._work, name, Path(target), options, exporter=exporter)
+        return exporting.export(self._readable, name, Path(target), options, exporter=exporter)
 
 
 def _names(average: str | Sequence[str]) -> tuple[str, ...]:

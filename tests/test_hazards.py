@@ -411,7 +411,7 @@ def small_disk(tmp_path):
             f"a full disk is not tried: mounting a small file system needs root ({made.stderr.decode().strip()})"
         )
     yield mounted
-    subprocess.run(["umount", mounted], check=True)
+    subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
 def test_a_full_disk_stores_nothing_and_says_what_is_free(small_disk):
@@ -444,19 +444,15 @@ def test_a_disk_full_to_the_last_block_can_still_be_listed_read_and_cleared(smal
     assert registry.list() == []
 
 
-def test_a_read_only_disk_can_be_read_listed_and_verified_but_not_written(small_disk):
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_read_only_disk_can_be_read_listed_and_verified_but_not_written(small_disk, indexed):
     writer = brainlens.open(small_disk / "study.zarr", host=PluginHost([]))
     for name in ("a", "sub/b"):
         writer.put(name, make_response())
-    for known in ([], ["a", "sub/b"]):  # without an index, and with one
-        assert writer.list() == known or not known
-        if not known:
-            (small_disk / "study.zarr/.brainlens/index.sqlite").unlink(missing_ok=True)
-        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-        try:
-            refuses_to_write(brainlens.open(small_disk / "study.zarr", host=PluginHost([])))
-        finally:
-            subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    if indexed:
+        writer.list()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    refuses_to_write(brainlens.open(small_disk / "study.zarr", host=PluginHost([])))
 
 
 def refuses_to_write(registry):

@@ -191,3 +191,23 @@ def test_batches_of_what_is_not_there_are_refused(registry: brainlens.Registry) 
 def test_plugins_and_path_are_at_hand(registry: brainlens.Registry, tmp_path: Path) -> None:
     assert registry.path == str(tmp_path / "study.zarr")
     assert registry.plugins.plugins() == []
+
+
+def test_a_registry_opened_for_reading_changes_nothing(tmp_path: Path) -> None:
+    writable = brainlens.open(tmp_path / "study.zarr")
+    dataset = xr.Dataset({"embedding": (("stimulus", "channel"), np.eye(2))}, {"stimulus": [0, 1]}, {"model": "toy"})
+    writable.put("a", dataset, schema="embedding")
+    registry = brainlens.open(tmp_path / "study.zarr", mode="r")
+    for change in (
+        lambda: registry.put("b", dataset, schema="embedding"),
+        lambda: registry.remove("a"),
+        lambda: registry.compute("retrieval.rank", decoded="a", gallery="a"),
+        lambda: registry.fit("linear", response="a", target="a"),
+    ):
+        with pytest.raises(
+            brainlens.RegistryError, match=r"found mode 'r'. Nothing was changed. Open it with mode='a'."
+        ):
+            change()
+    assert registry.list() == registry.verify() == ["a"]
+    assert registry["a"].sizes == {"stimulus": 2, "channel": 2}
+    assert registry.export("a", tmp_path / "out.zarr").is_dir()
