@@ -76,10 +76,8 @@ class Registry(Mapping[str, xr.Dataset]):
     def _work(self) -> Workplace:
         """The workplace of the verbs that store or remove."""
         if self._mode == "r":
-            raise RegistryError(
-                f"registry {str(self._readable.place)!r}: expected one opened for writing, found mode 'r'. Nothing was "
-                "changed. Open it with mode='a'."
-            )
+            found = f"registry {self.path!r}: expected one opened for writing, found mode 'r'"
+            raise RegistryError(f"{found}. Nothing was changed. Open it with mode='a'.")
         return self._readable
 
     def __repr__(self) -> str:

@@ -22,7 +22,9 @@ OTHERS_OWN = {".git", ".venv", ".venv-lock", "__pycache__", "build", "dist", "de
 # They hold such paths to show that they are found.
 PLANTED = {"test_docs.py", "test_project.py"}
 # Tests of things that are no module of the core.
-NO_MODULE = {f"test_{name}" for name in ("docs", "examples", "first_party", "init", "layers", "project", "studies")}
+NO_MODULE = {
+    f"test_{name}" for name in ("docs", "examples", "first_party", "hazards", "init", "layers", "project", "studies")
+}
 
 
 def project(folder: Path) -> dict[str, Any]:
