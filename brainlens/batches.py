@@ -81,10 +81,10 @@ class MappedArray:
             order = np.argsort(rows, kind="stable")
             result[order] = self.take(rows[order])
             return result
+        local = rows % self.rows_per_chunk
         for number, start, stop in self._spans(rows):
-            local = rows[start:stop] - number * self.rows_per_chunk
             # "clip" lets numpy write into `out` directly; the bounds were checked above.
-            np.take(self.chunk(number), local, axis=0, out=result[start:stop], mode="clip")
+            self.chunk(number).take(local[start:stop], axis=0, out=result[start:stop], mode="clip")
         return result
 
     def rectangle(self, rows: slice | np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:

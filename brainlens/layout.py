@@ -15,7 +15,7 @@ import xarray as xr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 RAW_FROM_BYTES = 2**20
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 32 * 2**20
 CRC_BYTES = 4
 
 
@@ -40,7 +40,7 @@ def plan_layout(variable: xr.Variable, *, is_coordinate: bool = False) -> Layout
     Examples
     --------
     >>> plan_layout(xr.Variable(("trial", "voxel"), np.zeros((30_000, 1_000), "float16"))).chunks
-    (7500, 1000)
+    (15000, 1000)
     """
     shape = variable.shape
     numeric = isinstance(variable.dtype, np.dtype) and variable.dtype.kind in "biuf"

@@ -148,27 +148,40 @@ class LocalPlace:
     def refuse_taken(self, name: str) -> None:
         """Raise if no dataset of this name can be made."""
         self._refuse_links(name)
-        parts = name.split("/")
-        for count in range(1, len(parts) + 1):
-            above = "/".join(parts[:count])
-            if (self.root / above / manifest.FILE).exists():
-                if above == name:
-                    raise RegistryError(
-                        f"dataset {name!r} exists in {str(self.root)!r}; stored datasets never change. Choose "
-                        "another name, or remove it first."
-                    )
-                raise RegistryError(
-                    f"dataset name {name!r}: {above!r} is a dataset, so nothing can lie below it. Choose another name."
-                )
-            if (self.root / above).exists() and not (self.root / above).is_dir():
-                raise RegistryError(
-                    f"dataset name {name!r}: {above!r} is a file in {str(self.root)!r}. Choose another name."
-                )
-        if (self.root / name).exists() and not _is_bare(self.root / name):
+        folder = self.root / name
+        blocked = folder.is_dir() and not _is_bare(folder)
+        # In this order a dataset that others publish or remove meanwhile is never taken for a folder of datasets.
+        self._refuse_datasets(name)
+        if blocked and folder.is_dir() and not _is_bare(folder):
             raise RegistryError(
                 f"dataset name {name!r}: that is a folder in {str(self.root)!r} already. Choose a name below it, "
                 f"such as '{name}/response'."
             )
+
+    def _refuse_datasets(self, name: str) -> None:
+        """Raise if a dataset, what is left of one, or a file lies at a name or above it."""
+        parts = name.split("/")
+        for count in range(1, len(parts) + 1):
+            above = "/".join(parts[:count])
+            folder = self.root / above
+            if above == name and (folder / manifest.FILE).exists():
+                raise RegistryError(
+                    f"dataset {name!r} exists in {str(self.root)!r}; stored datasets never change. Choose "
+                    "another name, or remove it first."
+                )
+            if (folder / manifest.FILE).exists():
+                raise RegistryError(
+                    f"dataset name {name!r}: {above!r} is a dataset, so nothing can lie below it. Choose another name."
+                )
+            if _is_dataset(folder):
+                raise RegistryError(
+                    f"dataset name {name!r}: {above!r} holds what is left of a damaged dataset. Choose another name, "
+                    f"or run 'brainlens remove {above}'."
+                )
+            if folder.exists() and not folder.is_dir():
+                raise RegistryError(
+                    f"dataset name {name!r}: {above!r} is a file in {str(self.root)!r}. Choose another name."
+                )
 
     def remove(self, name: str) -> None:
         """Take a dataset away: it vanishes at once, its files are deleted afterwards.
@@ -180,10 +193,10 @@ class LocalPlace:
         """
         self._refuse_absent(name)
         with _explained(self.root):
+            self._make_root()
             trash = self.root / PRIVATE / "staging" / uuid.uuid4().hex
             with self._locked():
                 self._refuse_absent(name)
-                trash.parent.mkdir(exist_ok=True)
                 os.rename(self.root / name, trash)
                 sync_folder((self.root / name).parent)
             shutil.rmtree(trash, ignore_errors=True)
@@ -290,12 +303,16 @@ def _make_group(folder: Path, area: Path, group: bytes) -> None:
 
 def _is_bare(folder: Path) -> bool:
     """Whether there is nothing below a folder but empty groups: what is left when datasets were removed."""
-    for item in list(folder.iterdir()):
-        if item.is_dir() and not item.is_symlink():
-            if not _is_bare(item):
+    try:
+        for item in list(folder.iterdir()):
+            if item.is_dir() and not item.is_symlink():
+                if not _is_bare(item):
+                    return False
+            elif item.name != "zarr.json" or item.read_bytes() != manifest.BARE_GROUP:
                 return False
-        elif item.name != "zarr.json" or item.read_bytes() != manifest.BARE_GROUP:
-            return False
+    except (FileNotFoundError, NotADirectoryError):
+        # Removed by another process just now.
+        return True
     return True
 
 

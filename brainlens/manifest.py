@@ -175,6 +175,11 @@ def file_problems(folder: Path, files: Mapping[str, tuple[int, str]], *, read: b
         elif altered:
             yield f"{name}: content was altered (SHA-256 differs)"
     if read:
-        extra = sorted({name for name, _ in walk_files(folder)} - {*files, FILE})
+        try:
+            extra = sorted({name for name, _ in walk_files(folder)} - {*files, FILE})
+        except FileNotFoundError:
+            # Removed while it is being read.
+            yield f"{FILE}: missing"
+            return
         for name in extra:
             yield f"{name}: not part of the dataset"

@@ -149,23 +149,15 @@ def open_dataset(place: Place, name: str) -> xr.Dataset:
     RegistryError
         If there is no such dataset, or anything about it was altered.
     """
-    folder = place.folder(check_name(name))
-    source = WholeStore(place, name)
+    source = WholeStore(place, check_name(name))
     _checked_manifest(place, name, read=False)
-    with quiet_zarr():
-        dataset: xr.Dataset = xr.open_zarr(source, chunks=None, consolidated=True, zarr_format=3)
-    for variable in dataset.variables:
-        dtype = dataset[variable].dtype
-        if dtype.kind in "TO" or (dtype.kind == "U" and variable in dataset.dims):
-            dataset = _with_text(dataset, variable)
-        elif folder is not None and variable not in dataset.coords:
-            mapped = map_array(folder, str(variable), source.state)
-            if mapped is not None:
-                lazy: Any = xr.core.indexing.LazilyIndexedArray(MappedBackend(mapped))
-                lazy = xr.core.indexing.CopyOnWriteArray(lazy)
-                dataset[variable] = xr.Variable(dataset[variable].dims, lazy, dataset[variable].attrs)
-    dataset.encoding["source"] = str(folder) if folder is not None else f"{place}/{name}"
-    return dataset
+    try:
+        return _open_checked(place, name, source)
+    except (OSError, ValueError, KeyError, RegistryError):
+        if not source.is_replaced():
+            raise
+    # Removed, and perhaps stored anew, since it was checked: what is there now counts.
+    return open_dataset(place, name)
 
 
 def open_rows(place: Place, name: str, variable: str) -> MappedArray | zarr.Array[Any]:
@@ -176,16 +168,19 @@ def open_rows(place: Place, name: str, variable: str) -> MappedArray | zarr.Arra
     RegistryError
         If there is no such dataset or variable, or anything about it was altered.
     """
-    folder = place.folder(check_name(name))
-    source = WholeStore(place, name)
+    source = WholeStore(place, check_name(name))
     files = _checked_manifest(place, name, read=False)["files"]
     variables = [file.removesuffix("/zarr.json") for file in files if file.endswith("/zarr.json")]
     if variable not in variables:
         raise RegistryError(f"dataset {name!r}: no variable {variable!r}. {closest(variable, variables)}")
-    mapped = None if folder is None else map_array(folder, variable, source.state)
-    if mapped is not None:
-        return mapped
-    return zarr.open_array(source, path=variable, mode="r", zarr_format=3)
+    folder = place.folder(name)
+    try:
+        mapped = None if folder is None else map_array(folder, variable, source.state)
+        return mapped if mapped is not None else zarr.open_array(source, path=variable, mode="r", zarr_format=3)
+    except (OSError, ValueError, KeyError):
+        if not source.is_replaced():
+            raise
+    return open_rows(place, name, variable)
 
 
 def map_array(folder: Path, variable: str, state: manifest.Publication | None = None) -> MappedArray | None:
@@ -225,6 +220,10 @@ class WholeStore(zarr.storage.WrapperStore[Store]):
         self.name = name
         self.state = None if folder is None else manifest.published(folder)
 
+    def is_replaced(self) -> bool:
+        """Whether the dataset was removed or replaced since; unknown of an object store, and then False."""
+        return self.state is not None and self.state != manifest.published(self.state.folder)
+
     @property
     def supports_listing(self) -> bool:
         """Nothing is found by listing: the metadata are consolidated."""
@@ -258,6 +257,24 @@ def query_entries(place: Place, conditions: Mapping[str, str | None]) -> list[En
     given = {column: value for column, value in conditions.items() if value is not None}
     where = " AND ".join(f"{column} = ?" for column in given) or "1"
     return place.entries(where=where, values=tuple(given.values()))
+
+
+def _open_checked(place: Place, name: str, source: WholeStore) -> xr.Dataset:
+    folder = place.folder(name)
+    with quiet_zarr():
+        dataset: xr.Dataset = xr.open_zarr(source, chunks=None, consolidated=True, zarr_format=3)
+    for variable in dataset.variables:
+        dtype = dataset[variable].dtype
+        if dtype.kind in "TO" or (dtype.kind == "U" and variable in dataset.dims):
+            dataset = _with_text(dataset, variable)
+        elif folder is not None and variable not in dataset.coords:
+            mapped = map_array(folder, str(variable), source.state)
+            if mapped is not None:
+                lazy: Any = xr.core.indexing.LazilyIndexedArray(MappedBackend(mapped))
+                lazy = xr.core.indexing.CopyOnWriteArray(lazy)
+                dataset[variable] = xr.Variable(dataset[variable].dims, lazy, dataset[variable].attrs)
+    dataset.encoding["source"] = str(folder) if folder is not None else f"{place}/{name}"
+    return dataset
 
 
 def _stamp(provenance: Mapping[str, Any]) -> dict[str, Any]:

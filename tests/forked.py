@@ -11,6 +11,7 @@ imported once and then forked, so that hundreds of writers take seconds.
     python tests/forked.py listing FOLDER       kill a process at every event of a listing
     python tests/forked.py many FOLDER          two writers of 50 datasets each
     python tests/forked.py same FOLDER          eight writers of one name
+    python tests/forked.py storm FOLDER         four processes that store, read and remove the same names
 """
 
 from __future__ import annotations
@@ -381,7 +382,56 @@ def competing(folder: Path) -> Iterator[str]:
     yield "whole" if same(open_dataset(place, NAME), make_dataset(winner)) else "other values"
 
 
+def storm(folder: Path) -> Iterator[str]:
+    """Let four processes store, read, list and remove the same few names; yield what each came across."""
+    root = folder / "study.zarr"
+    put(root, "first", make_dataset())
+    reader, writer = os.pipe()
+    names = ["x", "sub/x", "sub/y"]
+
+    def work(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        place = open_place(root, must_exist=True)
+        for _ in range(80):
+            name = names[rng.integers(len(names))]
+            try:
+                match rng.integers(6):
+                    case 0 | 1:
+                        put(root, name, make_dataset(int(rng.integers(4))))
+                    case 2:
+                        place.remove(name)
+                    case 3:
+                        found = open_dataset(place, name).load()
+                        seen = int(found.attrs["subject"].removeprefix("subj"))
+                        os.write(writer, b"whole\n" if same(found, make_dataset(seen)) else b"other values\n")
+                    case 4:
+                        verify_dataset(place, name)
+                    case _:
+                        assert set(place.names()) <= {*names, "first"}
+            except RegistryError as error:
+                text = str(error)
+                known = ("exists", "no dataset", "removed or replaced", "it was deleted, or the dataset was removed")
+                os.write(writer, f"{next((words for words in known if words in text), text)}\n".encode())
+            except Exception as error:
+                os.write(writer, f"{type(error).__name__}: {error}\n".encode())
+                raise
+
+    children = [in_child(lambda seed=seed: work(seed)) for seed in range(4)]  # type: ignore[misc]
+    for child in children:
+        if os.waitpid(child, 0)[1]:
+            yield "a process failed"
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        yield from stream.read().splitlines()
+    place = open_place(root, must_exist=True)
+    for name in place.names():
+        verify_dataset(place, name)
+    left = list((root / ".brainlens/staging").iterdir())
+    yield "clean" if not left else f"left {left}"
+
+
 MODES = {
+    "storm": storm,
     "events": events,
     "moments": moments,
     "lines": lines,

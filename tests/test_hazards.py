@@ -330,6 +330,13 @@ def test_of_eight_processes_with_one_name_exactly_one_wins(tmp_path):
     assert forked("same", tmp_path) == {"stored": 1, "dataset 'subj01/response' exists": 7, "whole": 1}
 
 
+def test_processes_that_store_read_and_remove_the_same_names_meet_nothing_else(tmp_path):
+    states = forked("storm", tmp_path)
+    expected = {"exists", "no dataset", "whole", "clean", "removed or replaced"}
+    assert set(states) <= expected | {"it was deleted, or the dataset was removed"}
+    assert states["clean"] == 1
+
+
 def test_dask_chunks_that_do_not_fit_ours_are_stored_right(registry, small_chunks):
     pytest.importorskip("dask", reason="dask is not installed: misaligned chunks are not tried")
     expected = make_response()

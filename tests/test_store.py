@@ -323,8 +323,9 @@ def test_a_lost_manifest_is_damage_not_absence(place):
     with pytest.raises(RegistryError, match="is damaged:\n  manifest.json: missing"):
         open_dataset(place, "sub/a")
     assert list(place.broken()) == ["sub/a"]
-    with pytest.raises(RegistryError, match="'sub/a': that is a folder"):
-        put(place, "sub/a", make_dataset())
+    for name in ("sub/a", "sub/a/below"):
+        with pytest.raises(RegistryError, match="'sub/a' holds what is left of a damaged dataset. Choose another name"):
+            put(place, name, make_dataset())
     place.remove("sub/a")
     put(place, "sub/a", make_dataset())
 
