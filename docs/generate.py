@@ -93,7 +93,7 @@ def benchmarks() -> str:
     found = json.loads(file.read_text("utf-8"))
     rows = (
         (row["name"], row["base"], f"{row['ratio']:.2f}", f"{row['target']:g}", "yes" if row["holds"] else "no")
-        for row in found["results"]
+        for row in found
     )
     return _table(("what", "measured against", "ratio", "at most", "holds"), rows)
 
