@@ -114,9 +114,9 @@ class LocalPlace:
                 yield folder
             finally:
                 shutil.rmtree(area, ignore_errors=True)
+                os.close(claim)
                 with contextlib.suppress(OSError):
                     os.unlink(f"{area}.lock")
-                os.close(claim)
 
     def publish(self, staged: Path, name: str) -> None:
         """Flush a staged folder and give it its name.

@@ -225,17 +225,23 @@ def _dtype_problems(dataset: xr.Dataset, name: str, variable: xr.Variable) -> It
         yield f"{name}: {dtype} values cannot be stored; use .astype(str) or plain numbers"
     elif dtype.kind in "OUT":
         if not (name in dataset.indexes and isinstance(dataset.indexes[name], pd.MultiIndex)):
-            wrong = next(
-                ((index, item) for index, item in enumerate(variable.values.ravel().tolist()) if not _is_text(item)),
-                None,
-            )
-            if wrong is not None:
-                yield f"{name}: expected text everywhere, found {wrong[1]!r} at {wrong[0]}; use '' or drop those rows"
+            yield from _text_problems(name, variable.values.ravel().tolist())
     elif dtype.kind in "Mm":
         if _overflows(variable):
             yield f"{name}: expected times from 1678 to 2261, found others; store them as text or as numbers"
     elif dtype.kind not in "biufc" or dtype.itemsize > (16 if dtype.kind == "c" else 8):
         yield f"{name}: dtype {dtype} cannot be stored; use text, numbers or booleans"
+
+
+def _text_problems(name: str, values: list[object]) -> Iterator[str]:
+    wrong = next(((index, item) for index, item in enumerate(values) if not _is_text(item)), None)
+    if wrong is not None:
+        yield f"{name}: expected text everywhere, found {wrong[1]!r} at {wrong[0]}; use '' or drop those rows"
+        return
+    # The padding of fixed-width text: numpy and zarr take it off in some places and not in others.
+    padded = next(((index, item) for index, item in enumerate(values) if str(item).endswith("\0")), None)
+    if padded is not None:
+        yield f"{name}: expected text without trailing NUL, found {padded[1]!r} at {padded[0]}; use .rstrip('\\0')"
 
 
 def _is_text(item: object) -> bool:

@@ -319,7 +319,7 @@ def listing(folder: Path) -> Iterator[str]:
         for file in (root / ".brainlens").glob("index*"):
             file.unlink()
 
-    total = count_events(root, lambda: print(open_place(root, must_exist=True).names(), file=sys.stderr))
+    total = count_events(root, lambda: open_place(root, must_exist=True).names() and None)
     for number in range(1, total + 1):
         forget()
 

@@ -194,6 +194,10 @@ def text(values):
         (np.array(["a", np.nan], object), "x: expected text everywhere, found nan at 1; use '' or drop those rows"),
         (np.array([1, 2], object), "x: expected text everywhere, found 1 at 0; use '' or drop those rows"),
         (np.array([[1], [2, 3]], object), "x: expected text everywhere, found [1] at 0; use '' or drop those rows"),
+        (
+            np.array(["a", "b\0"], object),
+            "x: expected text without trailing NUL, found 'b\\x00' at 1; use .rstrip('\\0')",
+        ),
         (np.array([b"a"]), "x: dtype |S1 cannot be stored; use text, numbers or booleans"),
         (np.zeros(2, "V8"), "x: dtype |V8 cannot be stored; use text, numbers or booleans"),
         (np.zeros(2, [("a", "i4")]), "x: dtype [('a', '<i4')] cannot be stored; use text, numbers or booleans"),

@@ -204,7 +204,7 @@ def test_everything_is_flushed_before_the_rename_and_the_parent_after(tmp_path, 
     (published,) = [number for number, call in enumerate(calls) if call[0] == "rename" and call[2].endswith("subj01/x")]
     staged = Path(calls[published][1])
     flushed = [call[1] for call in calls[:published] if call[0] == "fsync"]
-    stored = [path for path in (place.root / "subj01/x").rglob("*")] + [place.root / "subj01/x"]
+    stored = [*(place.root / "subj01/x").rglob("*"), place.root / "subj01/x"]
     expected = {str(staged / path.relative_to(place.root / "subj01/x")) for path in stored}
     assert expected <= set(flushed)
     for path in expected:
