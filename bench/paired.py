@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 Timed = Callable[[], object]
+Prepare = Callable[[Path], tuple[Timed, Timed]]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Check:
     name: str
     target: float
     base: str
-    prepare: Callable[[Path], tuple[Timed, Timed]]
+    prepare: Prepare
     rounds: int = 15
     calls: int = 1
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from paired import Check, Timed
+from paired import Check, Prepare, Timed
 
 import brainlens
 
@@ -43,7 +43,7 @@ def make_response(values: np.ndarray) -> xr.Dataset:
     return xr.Dataset(variables, coords, {"subject": "noise", "units": "z"})
 
 
-def _batch(size: int) -> object:
+def _batch(size: int) -> Prepare:
     def prepare(folder: Path) -> tuple[Timed, Timed]:
         registry = make_registry(folder)
         mapped = np.load(folder / "big.npy", mmap_mode="r")
