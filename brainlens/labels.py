@@ -116,7 +116,5 @@ def check_name(name: object) -> str:
     # Some file systems do not tell upper from lower case.
     reserved = [part for part in name.split("/") if part.lower() in ("zarr.json", "manifest.json") or part == "c"]
     if reserved:
-        raise RegistryError(
-            f"dataset name {name!r}: {reserved[0]!r} is a name that Zarr or the registry uses. {rule}"
-        )
+        raise RegistryError(f"dataset name {name!r}: {reserved[0]!r} is a name that Zarr or the registry uses. {rule}")
     return name
