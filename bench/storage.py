@@ -134,7 +134,7 @@ CHECKS = [
     Check("shuffled batch of 32 rows", 2.0, "np.take of a memory map into a buffer", _batch(32), rounds=31, calls=50),
     Check("shuffled epoch, batches of 128", 1.25, "a loop of np.take over a memory map", _epoch, rounds=9),
     Check("whole read through the registry", 1.0, "np.load", _whole, rounds=9),
-    Check("whole read by plain xarray and zarr, checked", 2.5, "np.load, which checks nothing", _whole_zarr, rounds=9),
+    Check("whole read by plain xarray and zarr, checked", 1.5, "np.load, which checks nothing", _whole_zarr, rounds=9),
     Check("one contiguous ROI, all trials", 1.5, "the same columns of a memory map", _roi, rounds=9),
     Check("durable write of 258 MB, checked and digested", 2.0, "np.save and fsync", _write, rounds=7),
 ]
