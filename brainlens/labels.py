@@ -36,6 +36,7 @@ DIMS: MappingProxyType[str, str] = MappingProxyType(
         "repetition": "which showing of the same stimulus, from 0",
         "metric": "name of a score",
         "fold": "one part of a cross-validation",
+        "frame": "image of a video, from the first",
         "y": "image row, from the top",
         "x": "image column, from the left",
         "rgb": "colour channel: red, green, blue",
