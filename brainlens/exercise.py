@@ -174,8 +174,11 @@ def leak_problems(attempt: Attempt) -> Iterator[str]:
 def analysis_problems(attempt: Attempt) -> Iterator[str]:
     """Compute twice from datasets of the study; the results agree and the inputs stay."""
     component = attempt.component
-    if component.checkpoints:
-        raise NotApplicable(f"component {component.name!r} needs weights: {component.checkpoints[0].id!r}.")
+    # Weights that come with a plugin are tried where the plugin's author says with which inputs.
+    if component.checkpoints and not attempt.inputs:
+        raise NotApplicable(
+            f"component {component.name!r} needs weights: {component.checkpoints[0].id!r}. Name `inputs` to try it."
+        )
     datasets = {**attempt.study, **_derived(attempt.study)}
     inputs: dict[str, Any] = {**_choose_inputs(component, datasets), **attempt.inputs}
     params = {**fill_required(attempt, "text"), **attempt.params}

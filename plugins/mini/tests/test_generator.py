@@ -1,0 +1,95 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from brainlens_mini.generator import generate, load_pipeline, noise_seeds
+from brainlens_mini.params import GenerateParams
+
+import brainlens
+
+Make = Callable[..., xr.Dataset]
+
+
+@pytest.fixture
+def embedding(embedding_of: Make) -> xr.Dataset:
+    return embedding_of(np.random.default_rng(0).standard_normal((5, 16)), "tiny-clip")
+
+
+@pytest.fixture
+def initial(embedding: xr.Dataset) -> xr.Dataset:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    labels = dict.fromkeys(("trial", "stimulus_id"), ("trial", embedding["stimulus"].values))
+    return xr.Dataset({"image": (("trial", "y", "x", "rgb"), pixels)}, labels, {"schema": "image.v1"})
+
+
+def paint(folder: Path, embedding: xr.Dataset, initial: xr.Dataset | None = None, **more: object) -> xr.Dataset:
+    params = GenerateParams(folder=str(folder), n_steps=3, **more)  # type: ignore[arg-type]
+    return generate(embedding=embedding, initial=initial, params=params, context=brainlens.Context(seed=2))
+
+
+def test_images_follow_their_schema(pipeline_folder: Path, embedding: xr.Dataset) -> None:
+    made = paint(pipeline_folder, embedding)
+    brainlens.validate(made, "image.v1")
+    assert made["image"].shape == (5, 32, 32, 3)
+    assert made["trial"].values.tolist() == embedding["stimulus"].values.tolist()
+
+
+def test_an_image_is_the_same_alone_and_in_a_batch(pipeline_folder: Path, embedding: xr.Dataset) -> None:
+    whole = paint(pipeline_folder, embedding, n_candidates=3, batch_size=16)
+    split = paint(pipeline_folder, embedding, n_candidates=3, batch_size=2)
+    np.testing.assert_array_equal(whole["noise_seed"], split["noise_seed"])
+    # Rounding differs with the size of a batch, by one grey value at most.
+    assert np.abs(whole["image"].astype(int) - split["image"].astype(int)).max() <= 1
+
+
+def test_more_candidates_leave_the_first_as_it_is(pipeline_folder: Path, embedding: xr.Dataset) -> None:
+    one, four = (paint(pipeline_folder, embedding, n_candidates=count) for count in (1, 4))
+    assert np.abs(one["image"].astype(int) - four["image"].isel(candidate=0).astype(int)).max() <= 1
+    assert not np.array_equal(four["image"].isel(candidate=0), four["image"].isel(candidate=1))
+
+
+def test_seeds_differ_between_trials_and_candidates() -> None:
+    seeds = noise_seeds(brainlens.Context(seed=1), 50, 8)
+    assert len(np.unique(seeds)) == 400
+
+
+def test_an_initial_image_is_seen(pipeline_folder: Path, embedding: xr.Dataset, initial: xr.Dataset) -> None:
+    free = paint(pipeline_folder, embedding)["image"]
+    started = paint(pipeline_folder, embedding, initial, strength=0.4)["image"]
+    whole = paint(pipeline_folder, embedding, initial, strength=1.0)["image"]
+    assert not np.array_equal(started, free)
+    assert np.abs(whole.astype(int) - free.astype(int)).max() <= 1
+
+
+def test_embeddings_of_another_width_are_refused(embedding_of: Make, pipeline_folder: Path) -> None:
+    wrong = embedding_of(np.zeros((2, 12)), "other")
+    with pytest.raises(brainlens.DimensionError, match=r"with 16 channels .*found .*'channel': 12.* of model 'other'"):
+        paint(pipeline_folder, wrong)
+
+
+def test_embeddings_of_another_model_are_refused_by_the_own_generator(embedding_of: Make) -> None:
+    wrong = embedding_of(np.zeros((2, 256)), "ViT-L-14")
+    with pytest.raises(brainlens.DimensionError, match="of model 'mini-clip', found .* of model 'ViT-L-14'"):
+        generate(embedding=wrong, initial=None, params=GenerateParams(), context=brainlens.Context())
+
+
+def test_initial_images_of_another_size_are_refused(
+    pipeline_folder: Path, embedding: xr.Dataset, initial: xr.Dataset
+) -> None:
+    with pytest.raises(brainlens.DimensionError, match="with 32 x 32 pixels, found"):
+        paint(pipeline_folder, embedding, initial.isel(y=slice(16)))
+
+
+def test_initial_images_of_other_trials_are_refused(
+    pipeline_folder: Path, embedding: xr.Dataset, initial: xr.Dataset
+) -> None:
+    with pytest.raises(brainlens.DimensionError, match="in the same order, found 5 trials, the first 's4'"):
+        paint(pipeline_folder, embedding, initial.isel(trial=slice(None, None, -1)))
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path, context: brainlens.Context) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyV22Pipeline"}')
+    with pytest.raises(brainlens.CheckpointError, match="expected a Kandinsky 2.2 decoder pipeline, found one that"):
+        load_pipeline(tmp_path, context)
