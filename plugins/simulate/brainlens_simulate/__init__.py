@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import brainlens
 from brainlens_simulate.params import ClipsParams, ScenesParams
+from brainlens_simulate.subject_params import SubjectParams
+from brainlens_simulate.truth import FORWARD_MODEL
+
+_NSD = (
+    "Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence. "
+    "Nat. Neurosci. 25:116, doi:10.1038/s41593-021-00962-x"
+)
 
 
 @brainlens.hookimpl
 def brainlens_components() -> tuple[brainlens.Component, ...]:
     """Return the importers."""
     return (
+        brainlens.Component(
+            name="simulate",
+            role="importer",
+            summary="a subject whose visual cortex looks at rendered scenes: responses, stimuli, truth, tuning, BOLD",
+            version="1",
+            target="brainlens_simulate.subject:read",
+            params=SubjectParams,
+            output=("response", "stimulus_image", "stimulus_text", "embedding", "forward_model", "weights", "bold"),
+            citations=(_NSD,),
+        ),
         brainlens.Component(
             name="simulate.scenes",
             role="importer",
@@ -29,3 +46,9 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             output=("stimulus_video", "stimulus_text", "embedding"),
         ),
     )
+
+
+@brainlens.hookimpl
+def brainlens_schemas() -> tuple[brainlens.Schema, ...]:
+    """Return what is known of a simulated brain."""
+    return (brainlens.Schema(name="forward_model.v1", document=FORWARD_MODEL),)
