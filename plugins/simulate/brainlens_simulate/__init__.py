@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import brainlens
+from brainlens_simulate.ceiling_params import CeilingParams, LearnableCeilingParams
 from brainlens_simulate.params import ClipsParams, ScenesParams
 from brainlens_simulate.subject_params import SubjectParams
 from brainlens_simulate.truth import FORWARD_MODEL
+from brainlens_simulate.world_params import WorldParams
 
 _NSD = (
     "Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence. "
@@ -44,6 +46,35 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             target="brainlens_simulate.clips:read",
             params=ClipsParams,
             output=("stimulus_video", "stimulus_text", "embedding"),
+        ),
+        brainlens.Component(
+            name="simulate.world",
+            role="importer",
+            summary="a world without pixels: latents, embeddings, voxels and noise, with knobs for negative controls",
+            version="1",
+            target="brainlens_simulate.worlds:read",
+            params=WorldParams,
+            output=("response", "embedding", "forward_model"),
+        ),
+        brainlens.Component(
+            name="simulate.ceiling",
+            role="analysis",
+            summary="how often the decoder that knows the forward model identifies what was shown",
+            version="1",
+            target="brainlens_simulate.ceiling:ceiling",
+            params=CeilingParams,
+            inputs={"response": "response", "truth": "forward_model"},
+            output=("score",),
+        ),
+        brainlens.Component(
+            name="simulate.learnable_ceiling",
+            role="analysis",
+            summary="the same, with the true features known and their weights fitted on the training trials",
+            version="1",
+            target="brainlens_simulate.learnable_ceiling:learnable_ceiling",
+            params=LearnableCeilingParams,
+            inputs={"response": "response", "features": "embedding"},
+            output=("score",),
         ),
     )
 
