@@ -1,4 +1,4 @@
-"""The main job on a simulated subject, in one command: store, decode, retrieve, look at ROIs, export, report.
+"""The main job on a simulated subject, in one command: from stimuli and responses to images, regions and a report.
 
 Plugins are asked for by name, as any user would; what is not installed is said and left out, never imitated.
 """
@@ -16,12 +16,19 @@ from typing import Any
 from brainlens.errors import RegistryError
 from brainlens.registry import Registry, open as open_registry
 from brainlens.report import score_rows, write_report
-from brainlens.testing import synthetic_study
 
-NOTE = (
-    "Simulated: responses come from a planted linear map with known noise, not from a brain. "
-    "ROI 'empty' carries no signal."
+SUBJECT = "sim01"
+N_STIMULI, N_SHARED, N_VOXELS = 900, 150, 2000
+NOTES = (
+    "Simulated: the stimuli are rendered scenes, and the responses come from a known model of a visual cortex that "
+    "looks at them, with known noise. A score here says what a method can do, not what a brain does.",
+    "Ceiling: what the optimal decoder, which knows that model, reaches among the same candidates. Learnable ceiling: "
+    "what is reached when the true features are known, and their weights are fitted on the same training trials.",
+    "ROI 'control' carries no signal.",
 )
+# What stands between an image and its score: a network that conditioned nothing, latents for layout, and the network
+# whose embeddings were decoded, which is no independent judge.
+METRICS = {"judge": "mini.judge", "latents": "mini.latents", "embedding": "mini.image"}
 
 
 def run_demo(folder: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
@@ -32,7 +39,7 @@ def run_demo(folder: Path, *, seed: int = 0, say: Callable[[str], None] = lambda
     folder
         Gets `study.zarr`, `decoded.zarr`, `report.html` and `summary.json`.
     seed
-        Of the simulated subject and the analyses.
+        Of the simulated subject, the generator and the analyses.
     say
         Told one line for each step.
 
@@ -40,6 +47,8 @@ def run_demo(folder: Path, *, seed: int = 0, say: Callable[[str], None] = lambda
     ------
     RegistryError
         If the folder exists and holds something.
+    PluginError
+        If one of the plugins simulate, mini, linear and retrieval is not installed.
     """
     if folder.exists() and any(folder.iterdir()):
         raise RegistryError(
@@ -48,36 +57,110 @@ def run_demo(folder: Path, *, seed: int = 0, say: Callable[[str], None] = lambda
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     registry = open_registry(folder / "study.zarr")
-    say("simulate a subject")
-    for name, dataset in synthetic_study(seed=seed).items():
-        registry.put(f"simulated01/{name}", dataset)
-    regions = ["all", *registry.rois("simulated01/response")]
-    scores = {}
-    for region in regions:
-        say(f"decode and retrieve from {region}")
-        scores[region] = _decode(registry, region, seed)
+    say("simulate a subject who looks at scenes")
+    given = {"subject": SUBJECT, "n_stimuli": N_STIMULI, "n_shared": N_SHARED, "n_voxels": N_VOXELS}
+    registry.ingest("simulate", SUBJECT, seed=seed, **given)
+    say("embed the scenes")
+    registry.compute("mini.image", stimuli=f"{SUBJECT}/images", name=f"{SUBJECT}/embedding")
+    registry.compute("mini.latents", stimuli=f"{SUBJECT}/images", name=f"{SUBJECT}/latents")
+    say("decode the embedding, and find each scene among all that were tested")
+    scores = {"all": _retrieve(registry, "all", seed)}
+    ceilings = _ceilings(registry, seed)
+    say("paint what was decoded")
+    painted = _reconstruct(registry, seed)
+    for region in registry.rois(f"{SUBJECT}/response"):
+        say(f"decode from {region} alone")
+        scores[region] = _retrieve(registry, region, seed)
     say("export and report")
     registry.export("decoded/all", folder / "decoded.zarr")
     summary = {
         "simulated": True,
-        "scores": score_rows(registry[scores["all"]]),
-        "per_roi": {region: score_rows(registry[name])[0] for region, name in scores.items()},
+        "retrieval": {**_first_row(registry, scores["all"]), **ceilings},
+        "two_way_identification": painted,
+        "per_roi": {region: _first_row(registry, name) for region, name in scores.items()},
         "n_datasets": len(registry.verify()),
         "seconds": round(time.monotonic() - started, 1),
         "peak_memory_mb": round(_peak_memory_mb()),
     }
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    write_report(registry, folder / "report.html", title="brainlens demo", notes=[NOTE])
+    write_report(registry, folder / "report.html", title="brainlens demo", notes=NOTES)
     return summary
 
 
-def _decode(registry: Registry, region: str, seed: int) -> str:
-    roi = None if region == "all" else region
-    response, target = "simulated01/response", "simulated01/target"
-    model = registry.fit("linear", response=response, target=target, roi=roi, seed=seed, name=f"models/{region}")
-    decoded = registry.predict(model, response=response, average="stimulus_id", name=f"decoded/{region}")
-    ranking = registry.compute("retrieval.rank", decoded=decoded, gallery=target, name=f"rankings/{region}")
+def _retrieve(registry: Registry, region: str, seed: int) -> str:
+    """Decode the embedding from a region, and score the search among the shared scenes, which were not trained on."""
+    decoded = _decode(registry, "embedding", region, seed)
+    gallery = _tested_gallery(registry, decoded)
+    ranking = registry.compute("retrieval.rank", decoded=decoded, gallery=gallery, name=f"rankings/{region}")
     return registry.compute("retrieval.score", ranking=ranking, seed=seed, name=f"scores/{region}")
+
+
+def _decode(registry: Registry, target: str, region: str, seed: int) -> str:
+    roi = None if region == "all" else region
+    name = region if target == "embedding" else f"{target}-{region}"
+    response = f"{SUBJECT}/response"
+    model = registry.fit(
+        "linear", response=response, target=f"{SUBJECT}/{target}", roi=roi, seed=seed, name=f"models/{name}"
+    )
+    return registry.predict(model, response=response, average="stimulus_id", name=f"decoded/{name}")
+
+
+def _tested_gallery(registry: Registry, decoded: str) -> str:
+    """Store the true embeddings of the scenes that were tested, once."""
+    name = f"{SUBJECT}/gallery"
+    if name not in registry.list():
+        tested = registry[decoded]["stimulus_id"].values
+        registry.put(name, registry[f"{SUBJECT}/embedding"].sel(stimulus=tested))
+    return name
+
+
+def _ceilings(registry: Registry, seed: int) -> dict[str, float]:
+    """Return the top-1 accuracies that could be reached among the same candidates."""
+    options = {"pool_size": N_SHARED, "seed": seed}
+    response = f"{SUBJECT}/response"
+    known = registry.compute(
+        "simulate.ceiling", response=response, truth=f"{SUBJECT}/truth", name="scores/ceiling", **options
+    )
+    fitted = registry.compute(
+        "simulate.learnable_ceiling",
+        response=response,
+        features=f"{SUBJECT}/factors",
+        name="scores/learnable-ceiling",
+        **options,
+    )
+    names = {"ceiling": known, "learnable_ceiling": fitted}
+    return {key: float(registry[name]["score"].sel(metric="image_top_1")) for key, name in names.items()}
+
+
+def _reconstruct(registry: Registry, seed: int) -> dict[str, dict[str, Any]]:
+    """Paint every tested scene from what was decoded; return how well each is told from the others, by metric."""
+    layout = registry.compute("mini.decode", latents=_decode(registry, "latents", "all", seed), name="images/layout")
+    registry.compute("mini.generate", embedding="decoded/all", seed=seed, name="images/painted")
+    registry.compute(
+        "mini.generate", embedding="decoded/all", initial=layout, seed=seed, name="images/painted-on-layout"
+    )
+    rows: dict[str, dict[str, Any]] = {}
+    for image in ("layout", "painted", "painted-on-layout"):
+        for metric, component in METRICS.items():
+            rows[f"{image} {metric}"] = _identify(registry, image, metric, component, seed)
+    return rows
+
+
+def _identify(registry: Registry, image: str, metric: str, component: str, seed: int) -> dict[str, Any]:
+    made = registry.compute(component, images=f"images/{image}", name=f"judged/{image}-{metric}")
+    seen = f"judged/seen-{metric}"
+    if seen not in registry.list():
+        tested = registry[made]["stimulus_id"].values
+        whole = registry.compute(component, stimuli=f"{SUBJECT}/images", name=f"judged/all-{metric}")
+        registry.put(seen, registry[whole].sel(stimulus=tested))
+    ranking = registry.compute("retrieval.rank", decoded=made, gallery=seen, name=f"rankings/{image}-{metric}")
+    score = registry.compute("retrieval.score", ranking=ranking, seed=seed, name=f"scores/{image}-{metric}")
+    rows = {row["label"]: row for row in score_rows(registry[score])}
+    return rows["two_way_identification"]
+
+
+def _first_row(registry: Registry, name: str) -> dict[str, Any]:
+    return score_rows(registry[name])[0]
 
 
 def _peak_memory_mb() -> float:

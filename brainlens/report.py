@@ -5,6 +5,7 @@ Only stored datasets and manifests are read; nothing is computed here.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -16,6 +17,7 @@ import xarray as xr
 
 from brainlens import __version__
 from brainlens.errors import RegistryError
+from brainlens.pictures import contact_sheet
 from brainlens.printing import size_text, tree_lines
 from brainlens.provenance import now
 from brainlens.registry import Registry
@@ -32,6 +34,9 @@ pre { overflow-x: auto; font-size: .85rem; background: #8881; padding: .6rem; } 
 .note { border-left: 4px solid var(--chance); padding: .2rem .8rem; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 """
+
+# Trials whose images are shown.
+_PICTURES = 8
 
 
 def write_report(registry: Registry, target: Path, *, title: str = "", notes: Sequence[str] = ()) -> Path:
@@ -63,6 +68,7 @@ def write_report(registry: Registry, target: Path, *, title: str = "", notes: Se
         f"<p class='quiet'>brainlens {__version__}, {escape(now())}, {len(entries)} datasets and models</p>",
         *(f"<p class='note'>{escape(note)}</p>" for note in notes),
         _scores([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "score"]),
+        _pictures(registry, [entry.name for entry in entries if entry.kind == "image"]),
         _responses([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "response"]),
         _methods(registry, [entry.name for entry in entries]),
         _datasets(registry),
@@ -145,6 +151,39 @@ def _bars(rows: Sequence[dict[str, Any]]) -> str:
     return (
         f"<svg viewBox='0 0 {left + width + 30} {height}' role='img' aria-label='scores'>{''.join(lines)}{axis}</svg>"
     )
+
+
+def _pictures(registry: Registry, names: Sequence[str]) -> str:
+    """Show the first images that were made from each set of stimuli, below what was seen."""
+    sets: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        if registry[name]["image"].dims[0] == "trial":
+            shown = tuple(map(str, registry[name]["stimulus_id"].values[:_PICTURES]))
+            sets.setdefault(shown, []).append(name)
+    seen = [entry.name for entry in registry.query(kind="stimulus_image")]
+    parts = []
+    for shown, made in sets.items():
+        rows = _seen_row(registry, seen, shown) + [(name, _first_pictures(registry[name])) for name in made]
+        same = [row for row in rows if row[1].shape[1:3] == rows[0][1].shape[1:3]]
+        encoded = base64.b64encode(contact_sheet(same)).decode()
+        words = escape(", ".join(name for name, _ in same))
+        parts.append(f"<img src='data:image/png;base64,{encoded}' alt='{words}' style='max-width: 100%'>")
+    return f"<h2>Images</h2>{''.join(parts)}" if parts else ""
+
+
+def _seen_row(registry: Registry, names: Sequence[str], shown: Sequence[str]) -> list[tuple[str, np.ndarray]]:
+    """Return the stimuli of some trials, from the first dataset that holds them all."""
+    for name in names:
+        known = {str(stimulus): row for row, stimulus in enumerate(registry[name]["stimulus"].values)}
+        if set(shown) <= known.keys():
+            rows = [known[stimulus] for stimulus in shown]
+            return [("seen", np.stack([registry[name]["image"][row].values for row in rows]))]
+    return []
+
+
+def _first_pictures(dataset: xr.Dataset) -> np.ndarray:
+    image = dataset["image"][:_PICTURES]
+    return np.asarray((image.isel(candidate=0) if "candidate" in image.dims else image).values)
 
 
 def _responses(responses: Sequence[tuple[str, xr.Dataset]]) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import xarray as xr
+from PIL import Image
 
 import brainlens
 from brainlens.report import score_rows, write_report
 
-VOID = {"meta", "rect", "line", "br"}
+VOID = {"meta", "rect", "line", "br", "img"}
 
 
 class Balanced(HTMLParser):
@@ -109,3 +112,19 @@ def test_an_empty_registry_has_a_report_too(tmp_path):
 def test_a_missing_folder_is_named(registry, tmp_path):
     with pytest.raises(brainlens.RegistryError, match="expected the folder .*nowhere.*, found none. Make it first."):
         write_report(registry, tmp_path / "nowhere" / "report.html")
+
+
+def test_images_are_shown_below_what_was_seen(registry, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    seen = xr.Dataset({"image": (("stimulus", "y", "x", "rgb"), pixels)}, {"stimulus": list("fedcba")})
+    registry.put("stimuli", seen, schema="stimulus_image")
+    labels = {"trial": list(range(3)), "stimulus_id": ("trial", list("abc"))}
+    made = xr.Dataset({"image": (("trial", "y", "x", "rgb"), pixels[:3])}, labels)
+    registry.put("s1/painted", made, schema="image")
+    page = write_report(registry, tmp_path / "report.html")
+    (picture,) = [attrs for tag, attrs in parsed(page).seen if tag == "img"]
+    assert picture["alt"] == "seen, s1/painted"
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture["src"].partition(",")[2]))))
+    # The first trial saw stimulus a, which is stored last.
+    np.testing.assert_array_equal(sheet[:128:2, 150 : 150 + 128 : 2], pixels[5])
+    np.testing.assert_array_equal(sheet[132 : 132 + 128 : 2, 150 : 150 + 128 : 2], pixels[0])

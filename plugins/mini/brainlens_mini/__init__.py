@@ -72,7 +72,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             version="1",
             target="brainlens_mini.autoencoder:embed_latents",
             params=LatentsParams,
-            inputs={"stimuli": "stimulus_image"},
+            inputs=_LOOKED_AT,
             output=("embedding",),
             uses_device=True,
             checkpoints=checkpoints("generator"),

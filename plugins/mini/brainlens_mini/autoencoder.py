@@ -11,7 +11,7 @@ import xarray as xr
 from diffusers import VQModel
 
 import brainlens
-from brainlens_mini.images import image_dataset, to_pixels
+from brainlens_mini.images import choose_images, image_dataset, to_pixels
 from brainlens_mini.params import DecodeParams, LatentsParams
 from brainlens_mini.precision import casting
 from brainlens_mini.weights import other_folder, own_folder
@@ -19,14 +19,18 @@ from brainlens_mini.weights import other_folder, own_folder
 MODEL = "mini-autoencoder"
 
 
-def embed_latents(*, stimuli: xr.Dataset, params: LatentsParams, context: brainlens.Context) -> xr.Dataset:
+def embed_latents(
+    *, stimuli: xr.Dataset | None, images: xr.Dataset | None, params: LatentsParams, context: brainlens.Context
+) -> xr.Dataset:
     """Encode images into latents.
 
     Parameters
     ----------
     stimuli
         Images (stimulus_image.v1): dims (stimulus, y, x, rgb), uint8, sRGB; sides a multiple of the autoencoder's
-        reduction, 8 for the one that comes with the plugin.
+        reduction, 8 for the one that comes with the plugin; or None.
+    images
+        Images made from trials (image.v1): dims (trial, y, x, rgb), where there are no stimuli; or None.
     params
         Which autoencoder; see `LatentsParams`.
     context
@@ -35,37 +39,34 @@ def embed_latents(*, stimuli: xr.Dataset, params: LatentsParams, context: brainl
     Returns
     -------
     Dataset (embedding.v1)
-        `embedding` (stimulus, token, channel), float32, in units in which latents of scenes have variance 1; a token
-        for each cell of the grid, rows one after another; `attrs["grid"]` holds its height and width.
+        `embedding` (stimulus or trial, token, channel), float32, in units in which latents of scenes have
+        variance 1; a token for each cell of the grid, rows one after another. `attrs["grid"]` holds height and width.
 
     Raises
     ------
+    ParameterError
+        If stimuli and images are given, or neither.
     DimensionError
-        If the images are grey, or their sides do not fit.
+        If the images are grey, or their sides do not fit, or there are several for a trial.
     CheckpointError
         If the weights are not those that are expected.
     """
     model, name = _load(params.folder, context)
     step = 2 ** (len(model.config.block_out_channels) - 1)
-    image = stimuli["image"]
-    if "rgb" not in image.dims or image.sizes["y"] % step or image.sizes["x"] % step:
+    image, labels = choose_images(stimuli, images)
+    if image.sizes["y"] % step or image.sizes["x"] % step:
         raise brainlens.DimensionError(
-            f"images: expected dims (stimulus, y, x, rgb) with sides that are multiples of {step}, found "
-            f"{dict(image.sizes)}. Resize them first."
+            f"images: expected sides that are multiples of {step}, found {dict(image.sizes)}. Resize them first."
         )
     rows = []
-    for low in context.progress(range(0, image.sizes["stimulus"], params.batch_size), label="encoding"):
+    for low in context.progress(range(0, len(image), params.batch_size), label="encoding"):
         with torch.inference_mode(), casting(context):
             found = encode_images(model, image[low : low + params.batch_size].values, context.device)
         rows.append(found.float().flatten(2).transpose(1, 2).cpu().numpy())
     values = np.concatenate(rows)
     return xr.Dataset(
-        {"embedding": (("stimulus", "token", "channel"), values)},
-        {
-            "stimulus": stimuli["stimulus"].values,
-            "token": np.arange(values.shape[1]),
-            "channel": np.arange(values.shape[2]),
-        },
+        {"embedding": ((image.dims[0], "token", "channel"), values)},
+        {**labels, "token": np.arange(values.shape[1]), "channel": np.arange(values.shape[2])},
         {"schema": "embedding.v1", "model": name, "grid": [image.sizes["y"] // step, image.sizes["x"] // step]},
     )
 

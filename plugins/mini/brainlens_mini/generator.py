@@ -160,7 +160,8 @@ def _check_initial(initial: xr.Dataset | None, embedding: xr.Dataset, size: int)
     if not np.array_equal(initial["trial"].values, labels):
         raise brainlens.DimensionError(
             f"initial images: expected the {len(labels)} trials of the embedding in the same order, found "
-            f"{image.sizes['trial']} trials, the first {str(initial['trial'].values[0])!r}. Decode both from one response."
+            f"{image.sizes['trial']} trials, the first {str(initial['trial'].values[0])!r}. Decode both from one "
+            "response."
         )
     return np.asarray(image.values)
 

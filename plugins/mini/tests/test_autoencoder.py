@@ -21,7 +21,7 @@ Make = Callable[..., xr.Dataset]
 
 
 def test_latents_follow_their_schema_and_know_their_grid(images: xr.Dataset, context: brainlens.Context) -> None:
-    made = embed_latents(stimuli=images, params=LatentsParams(), context=context)
+    made = embed_latents(stimuli=images, images=None, params=LatentsParams(), context=context)
     brainlens.validate(made, "embedding.v1")
     assert made["embedding"].shape == (5, 64, 16)
     assert made.attrs["grid"] == [8, 8]
@@ -31,7 +31,7 @@ def test_there_and_back_is_what_the_network_does(
     images: xr.Dataset, pipeline_folder: Path, context: brainlens.Context
 ) -> None:
     folder = str(pipeline_folder / "movq")
-    latents = embed_latents(stimuli=images, params=LatentsParams(folder=folder), context=context)
+    latents = embed_latents(stimuli=images, images=None, params=LatentsParams(folder=folder), context=context)
     back = decode_latents(latents=latents, params=DecodeParams(folder=folder), context=context)
     model = load_autoencoder(Path(folder), context)
     grid = encode_images(model, images["image"].values, "cpu")
@@ -42,7 +42,7 @@ def test_there_and_back_is_what_the_network_does(
 
 def test_images_whose_sides_do_not_fit_are_refused(images: xr.Dataset, context: brainlens.Context) -> None:
     with pytest.raises(brainlens.DimensionError, match="sides that are multiples of 8, found .*'y': 60"):
-        embed_latents(stimuli=images.isel(y=slice(60)), params=LatentsParams(), context=context)
+        embed_latents(stimuli=images.isel(y=slice(60)), images=None, params=LatentsParams(), context=context)
 
 
 def test_latents_of_another_model_are_refused(embedding_of: Make, context: brainlens.Context) -> None:
