@@ -28,6 +28,7 @@ _HOMES = {
     ),
     "brainlens.batches": ("Batches", "MappedArray"),
     "brainlens.device": ("resolve_device",),
+    "brainlens.pictures": ("contact_sheet",),
     "brainlens.registry": ("Registry", "open"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         listed as listed,
     )
     from brainlens.hookspecs import hookimpl as hookimpl
+    from brainlens.pictures import contact_sheet as contact_sheet
     from brainlens.records import (
         Checkpoint as Checkpoint,
         Component as Component,

@@ -20,13 +20,12 @@ import torch
 import xarray as xr
 from brainlens_mini.judge import judge_images
 from brainlens_mini.weights import WEIGHTS
-from contact_sheet import save_sheet
 from skimage.metrics import structural_similarity
 
 import brainlens
 
-# Seeds of the scenes; training used 1001 and 1002.
-TEST_SEED, PCA_SEED = 900, 901
+# Seeds of the scenes; training used 1001 and 1002, and choices were made on scenes of seed 900.
+TEST_SEED, PCA_SEED = 910, 911
 N_TEST, N_PCA, N_GENERATED, POOL = 4000, 3000, 600, 256
 PATCH, LATENTS = 8, 16
 PLACES = ("indoor", "outdoor", "backdrop")
@@ -140,8 +139,8 @@ def autoencoder(registry: brainlens.Registry, scenes: Any, pictures: Path) -> di
     back = registry[registry.compute("mini.decode", latents="test/latents", name="test/back")]["image"].values
     truth = scenes["image"].values
     linear = linear_code(registry["pca/images"]["image"].values, truth)
-    shown = np.concatenate([truth[:10], back[:10], linear[:10]])
-    save_sheet(shown, pictures / "mini-autoencoder.png", columns=10, rows=("scene", "autoencoder", "linear code"))
+    rows = [("scene", truth[:10]), ("autoencoder", back[:10]), ("linear code", linear[:10])]
+    (pictures / "mini-autoencoder.png").write_bytes(brainlens.contact_sheet(rows))
     several = range(0, len(truth), 4)
     return {
         "ssim": float(np.mean([similarity(truth[row], back[row]) for row in several])),
@@ -203,8 +202,8 @@ def generator(registry: brainlens.Registry, scenes: Any, pictures: Path) -> dict
     painted = registry[registry.compute("mini.generate", embedding="generated/from", name="generated/images")]
     real, made = scenes["image"].values[chosen], painted["image"].values
     seen, judged = judge_images(real), judge_images(made)
-    shown = np.concatenate([part[row : row + 10] for row in (0, 10, 20) for part in (real, made)])
-    save_sheet(shown, pictures / "mini-generator.png", columns=10, rows=("scene", "painted") * 3)
+    rows = [(name, part[row : row + 10]) for row in (0, 10, 20) for name, part in (("scene", real), ("painted", made))]
+    (pictures / "mini-generator.png").write_bytes(brainlens.contact_sheet(rows))
     on_real, on_made = (float((found.concepts == concepts).mean()) for found in (seen, judged))
     started = time.monotonic()
     registry.compute("mini.generate", embedding="generated/from", name="generated/again", seed=1)

@@ -20,7 +20,7 @@ def make(answers: np.ndarray = ANSWERS, **changed: float) -> tuple[Blocks, Knobs
 
 
 def shares(**changed: float) -> np.ndarray:
-    """Signal in the variance of a trial, by the formula of the note."""
+    """Signal in the variance of a trial, by the law of the noise."""
     blocks, knobs = make(**changed)
     noise = mix_noise(blocks, knobs)
     heavy = knobs.tail / (knobs.tail - 2) if knobs.tail else 1
@@ -40,7 +40,7 @@ def test_the_median_share_of_signal_is_as_asked_for(changed):
     ("changed", "expected"),
     [({"scale": 4.0}, 0.027), ({"scale": 16.0}, 0.007), ({"kappa2": 4.0}, 0.071), ({"kappa2": 16.0}, 0.038)],
 )
-def test_scale_and_kappa2_lower_it_as_in_the_note(changed, expected):
+def test_scale_and_kappa2_lower_it_as_shares_of_variance_do(changed, expected):
     assert np.median(shares(**changed)) == pytest.approx(expected, rel=0.12)
 
 
