@@ -18,7 +18,6 @@ from brainlens.registry import Registry, open as open_registry
 from brainlens.report import score_rows, write_report
 
 SUBJECT = "sim01"
-N_STIMULI, N_SHARED, N_VOXELS = 900, 150, 2000
 NOTES = (
     "Simulated: the stimuli are rendered scenes, and the responses come from a known model of a visual cortex that "
     "looks at them, with known noise. A score here says what a method can do, not what a brain does.",
@@ -31,7 +30,15 @@ NOTES = (
 METRICS = {"judge": "mini.judge", "latents": "mini.latents", "embedding": "mini.image"}
 
 
-def run_demo(folder: Path, *, seed: int = 0, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def run_demo(
+    folder: Path,
+    *,
+    seed: int = 0,
+    n_stimuli: int = 900,
+    n_shared: int = 150,
+    n_voxels: int = 2000,
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
     """Run the demo into a folder that does not exist yet; return the summary that is also written there.
 
     Parameters
@@ -40,6 +47,10 @@ def run_demo(folder: Path, *, seed: int = 0, say: Callable[[str], None] = lambda
         Gets `study.zarr`, `decoded.zarr`, `report.html` and `summary.json`.
     seed
         Of the simulated subject, the generator and the analyses.
+    n_stimuli, n_shared
+        Scenes to train on, and scenes to test on, each shown three times.
+    n_voxels
+        Voxels of the subject.
     say
         Told one line for each step.
 
@@ -58,14 +69,14 @@ def run_demo(folder: Path, *, seed: int = 0, say: Callable[[str], None] = lambda
     started = time.monotonic()
     registry = open_registry(folder / "study.zarr")
     say("simulate a subject who looks at scenes")
-    given = {"subject": SUBJECT, "n_stimuli": N_STIMULI, "n_shared": N_SHARED, "n_voxels": N_VOXELS}
-    registry.ingest("simulate", SUBJECT, seed=seed, **given)
+    given = {"n_stimuli": n_stimuli, "n_shared": n_shared, "n_voxels": n_voxels}
+    registry.ingest("simulate", SUBJECT, seed=seed, subject=SUBJECT, **given)
     say("embed the scenes")
     registry.compute("mini.image", stimuli=f"{SUBJECT}/images", name=f"{SUBJECT}/embedding")
     registry.compute("mini.latents", stimuli=f"{SUBJECT}/images", name=f"{SUBJECT}/latents")
     say("decode the embedding, and find each scene among all that were tested")
     scores = {"all": _retrieve(registry, "all", seed)}
-    ceilings = _ceilings(registry, seed)
+    ceilings = _ceilings(registry, n_shared, seed)
     say("paint what was decoded")
     painted = _reconstruct(registry, seed)
     for region in registry.rois(f"{SUBJECT}/response"):
@@ -114,9 +125,9 @@ def _tested_gallery(registry: Registry, decoded: str) -> str:
     return name
 
 
-def _ceilings(registry: Registry, seed: int) -> dict[str, float]:
+def _ceilings(registry: Registry, n_candidates: int, seed: int) -> dict[str, float]:
     """Return the top-1 accuracies that could be reached among the same candidates."""
-    options = {"pool_size": N_SHARED, "seed": seed}
+    options = {"pool_size": n_candidates, "seed": seed}
     response = f"{SUBJECT}/response"
     known = registry.compute(
         "simulate.ceiling", response=response, truth=f"{SUBJECT}/truth", name="scores/ceiling", **options
