@@ -69,7 +69,7 @@ def run_demo(
     started = time.monotonic()
     registry = open_registry(folder / "study.zarr")
     say("simulate a subject who looks at scenes")
-    given = {"n_stimuli": n_stimuli, "n_shared": n_shared, "n_voxels": n_voxels}
+    given: dict[str, Any] = {"n_stimuli": n_stimuli, "n_shared": n_shared, "n_voxels": n_voxels}
     registry.ingest("simulate", SUBJECT, seed=seed, subject=SUBJECT, **given)
     say("embed the scenes")
     registry.compute("mini.image", stimuli=f"{SUBJECT}/images", name=f"{SUBJECT}/embedding")
@@ -127,7 +127,7 @@ def _tested_gallery(registry: Registry, decoded: str) -> str:
 
 def _ceilings(registry: Registry, n_candidates: int, seed: int) -> dict[str, float]:
     """Return the top-1 accuracies that could be reached among the same candidates."""
-    options = {"pool_size": n_candidates, "seed": seed}
+    options: dict[str, Any] = {"pool_size": n_candidates, "seed": seed}
     response = f"{SUBJECT}/response"
     known = registry.compute(
         "simulate.ceiling", response=response, truth=f"{SUBJECT}/truth", name="scores/ceiling", **options
