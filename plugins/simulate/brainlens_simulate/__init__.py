@@ -13,6 +13,11 @@ _NSD = (
     "Allen et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence. "
     "Nat. Neurosci. 25:116, doi:10.1038/s41593-021-00962-x"
 )
+_KAY = (
+    "Kay et al. (2008). Identifying natural images from human brain activity. Nature 452:352, doi:10.1038/nature06713"
+)
+_LEDOIT = "Ledoit & Wolf (2004), J Multivar Anal 88:365, doi:10.1016/S0047-259X(03)00096-4"
+_BOOTSTRAP = "Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 13"
 
 
 @brainlens.hookimpl
@@ -65,6 +70,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             params=CeilingParams,
             inputs={"response": "response", "truth": "forward_model"},
             output=("score",),
+            citations=(_BOOTSTRAP,),
         ),
         brainlens.Component(
             name="simulate.learnable_ceiling",
@@ -75,6 +81,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             params=LearnableCeilingParams,
             inputs={"response": "response", "features": "embedding"},
             output=("score",),
+            citations=(_KAY, _LEDOIT, _BOOTSTRAP),
         ),
     )
 

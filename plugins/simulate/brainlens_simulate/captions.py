@@ -93,9 +93,7 @@ def _noun(thing: Thing) -> str:
 def _paragraph(scene: Scene) -> str:
     what = "" if scene.place == "backdrop" else f"{scene.place}, "
     when = f"in {_LIGHT[scene.light.name]} on a {scene.occasion}"
-    parts = [
-        f"{what}{_WHERE[scene.kind]} {when}, with {_COUNTS[len(scene.things)]}."
-    ]
+    parts = [f"{what}{_WHERE[scene.kind]} {when}, with {_COUNTS[len(scene.things)]}."]
     for thing in scene.things:
         facing = f", facing {thing.pose}" if thing.pose in ("left", "right") else ""
         kind = "" if thing.concept == thing.name else f", a kind of {thing.concept}"

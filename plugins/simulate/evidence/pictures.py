@@ -1,6 +1,6 @@
 """Draw the pictures of the documentation: scenes, a clip with its flow, and the regions of a simulated subject.
 
-    python plugins/simulate/evidence/pictures.py docs/figures
+python plugins/simulate/evidence/pictures.py docs/figures
 """
 
 from __future__ import annotations
