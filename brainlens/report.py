@@ -35,8 +35,8 @@ pre { overflow-x: auto; font-size: .85rem; background: #8881; padding: .6rem; } 
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 """
 
-# Trials whose images are shown.
-_PICTURES = 8
+# Trials whose images are shown; score datasets that are shown whole, more are folded below a table of all.
+_PICTURES, _SCORES = 8, 4
 
 
 def write_report(registry: Registry, target: Path, *, title: str = "", notes: Sequence[str] = ()) -> Path:
@@ -67,8 +67,8 @@ def write_report(registry: Registry, target: Path, *, title: str = "", notes: Se
         f"<h1>{escape(title or Path(registry.path).name)}</h1>",
         f"<p class='quiet'>brainlens {__version__}, {escape(now())}, {len(entries)} datasets and models</p>",
         *(f"<p class='note'>{escape(note)}</p>" for note in notes),
-        _scores([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "score"]),
         _pictures(registry, [entry.name for entry in entries if entry.kind == "image"]),
+        _scores([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "score"]),
         _responses([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "response"]),
         _methods(registry, [entry.name for entry in entries]),
         _datasets(registry),
@@ -106,7 +106,10 @@ def score_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
 
 def _scores(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
     legend = "<p class='quiet'>Bar: score. Line through it: 95 % interval. Upright mark: chance.</p>"
-    parts = [f"<h2>Scores</h2>{legend}"] if scores else []
+    parts = ["<h2>Scores</h2>"] if scores else []
+    if len(scores) > _SCORES:
+        parts.append(_overview(scores))
+    parts.append(legend if scores else "")
     for name, dataset in scores:
         rows = score_rows(dataset)
         header = ("", "score", "95 % interval", "chance", "n", "p")
@@ -121,8 +124,27 @@ def _scores(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
             )
             for row in rows
         ]
-        parts += [f"<h3>{escape(name)}</h3>", _bars(rows), _table(header, cells, numbers=(1, 2, 3, 4, 5))]
+        shown = _bars(rows) + _table(header, cells, numbers=(1, 2, 3, 4, 5))
+        if len(scores) > _SCORES:
+            parts.append(f"<details><summary>{escape(name)}</summary>{shown}</details>")
+        else:
+            parts.append(f"<h3>{escape(name)}</h3>{shown}")
     return "".join(parts)
+
+
+def _overview(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
+    """Show many scores in one table, each with its chance, a column for each label."""
+    rows = {name: {row["label"]: row for row in score_rows(dataset)} for name, dataset in scores}
+    labels = list(dict.fromkeys(label for found in rows.values() for label in found))
+    cells = [
+        (
+            name,
+            *(f"{_number(row['score'])} ({_number(row['chance'])})" if row else "" for row in map(found.get, labels)),
+        )
+        for name, found in rows.items()
+    ]
+    table = _table(("score (chance)", *labels), cells, numbers=range(1, len(labels) + 1))
+    return f"<div style='overflow-x: auto'>{table}</div>"
 
 
 def _bars(rows: Sequence[dict[str, Any]]) -> str:

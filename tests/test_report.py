@@ -128,3 +128,13 @@ def test_images_are_shown_below_what_was_seen(registry, tmp_path):
     # The first trial saw stimulus a, which is stored last.
     np.testing.assert_array_equal(sheet[:128:2, 150 : 150 + 128 : 2], pixels[5])
     np.testing.assert_array_equal(sheet[132 : 132 + 128 : 2, 150 : 150 + 128 : 2], pixels[0])
+
+
+def test_many_scores_are_in_one_table_and_folded(registry, tmp_path):
+    for number in range(5):
+        registry.put(f"more/{number}", registry["s1/score"].load(), schema="score")
+    reader = parsed(write_report(registry, tmp_path / "report.html"))
+    text = " ".join(reader.text)
+    assert "0.750 (0.100)" in text
+    assert sum(tag == "summary" for tag, _ in reader.seen) >= 6
+    assert text.index("more/4") < text.index("0.600 to 0.900")

@@ -77,6 +77,8 @@ def export_judge(build: Path, target: Path) -> None:
 def write_digests(weights: Path) -> None:
     """Write SHA-256 and size of every file."""
     files = sorted(path for path in weights.rglob("*") if path.is_file() and path.parent != weights)
+    for path in files:
+        path.chmod(0o644)
     known = {
         path.relative_to(weights).as_posix(): {"sha256": file_sha256(path), "size_bytes": path.stat().st_size}
         for path in files
