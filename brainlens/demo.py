@@ -25,8 +25,8 @@ NOTES = (
     "what is reached when the true features are known, and their weights are fitted on the same training trials.",
     "ROI 'control' carries no signal.",
 )
-# What stands between an image and its score: a network that conditioned nothing, latents for layout, and the network
-# whose embeddings were decoded, which is no independent judge.
+# What stands between an image and its score: a network that conditioned nothing, the latents that were decoded, and the
+# embedding of the image-text model.
 METRICS = {"judge": "mini.judge", "latents": "mini.latents", "embedding": "mini.image"}
 
 
@@ -46,7 +46,7 @@ def run_demo(
     folder
         Gets `study.zarr`, `decoded.zarr`, `report.html` and `summary.json`.
     seed
-        Of the simulated subject, the generator and the analyses.
+        Of the simulated subject and the analyses.
     n_stimuli, n_shared
         Scenes to train on, and scenes to test on, each shown three times.
     n_voxels
@@ -77,8 +77,8 @@ def run_demo(
     say("decode the embedding, and find each scene among all that were tested")
     scores = {"all": _retrieve(registry, "all", seed)}
     ceilings = _ceilings(registry, n_shared, seed)
-    say("paint what was decoded")
-    painted = _reconstruct(registry, seed)
+    say("decode the layout, and draw it")
+    drawn = _reconstruct(registry, seed)
     for region in registry.rois(f"{SUBJECT}/response"):
         say(f"decode from {region} alone")
         scores[region] = _retrieve(registry, region, seed)
@@ -87,7 +87,7 @@ def run_demo(
     summary = {
         "simulated": True,
         "retrieval": {**_first_row(registry, scores["all"]), **ceilings},
-        "two_way_identification": painted,
+        "two_way_identification": drawn,
         "per_roi": {region: _first_row(registry, name) for region, name in scores.items()},
         "n_datasets": len(registry.verify()),
         "seconds": round(time.monotonic() - started, 1),
@@ -144,28 +144,21 @@ def _ceilings(registry: Registry, n_candidates: int, seed: int) -> dict[str, flo
 
 
 def _reconstruct(registry: Registry, seed: int) -> dict[str, dict[str, Any]]:
-    """Paint every tested scene from what was decoded; return how well each is told from the others, by metric."""
-    layout = registry.compute("mini.decode", latents=_decode(registry, "latents", "all", seed), name="images/layout")
-    registry.compute("mini.generate", embedding="decoded/all", seed=seed, name="images/painted")
-    registry.compute(
-        "mini.generate", embedding="decoded/all", initial=layout, seed=seed, name="images/painted-on-layout"
+    """Draw the layout of every tested scene as it was decoded; return how well each is told from others, by metric."""
+    registry.compute("mini.decode", latents=_decode(registry, "latents", "all", seed), name="images/layout")
+    return {metric: _identify(registry, metric, component, seed) for metric, component in METRICS.items()}
+
+
+def _identify(registry: Registry, metric: str, component: str, seed: int) -> dict[str, Any]:
+    """Return how often what was drawn is more like its own scene than like another one."""
+    drawn = registry.compute(component, images="images/layout", name=f"judged/layout-{metric}")
+    whole = registry.compute(component, stimuli=f"{SUBJECT}/images", name=f"judged/all-{metric}")
+    tested = registry[drawn]["stimulus_id"].values
+    registry.put(f"judged/seen-{metric}", registry[whole].sel(stimulus=tested))
+    ranking = registry.compute(
+        "retrieval.rank", decoded=drawn, gallery=f"judged/seen-{metric}", name=f"rankings/layout-{metric}"
     )
-    rows: dict[str, dict[str, Any]] = {}
-    for image in ("layout", "painted", "painted-on-layout"):
-        for metric, component in METRICS.items():
-            rows[f"{image} {metric}"] = _identify(registry, image, metric, component, seed)
-    return rows
-
-
-def _identify(registry: Registry, image: str, metric: str, component: str, seed: int) -> dict[str, Any]:
-    made = registry.compute(component, images=f"images/{image}", name=f"judged/{image}-{metric}")
-    seen = f"judged/seen-{metric}"
-    if seen not in registry.list():
-        tested = registry[made]["stimulus_id"].values
-        whole = registry.compute(component, stimuli=f"{SUBJECT}/images", name=f"judged/all-{metric}")
-        registry.put(seen, registry[whole].sel(stimulus=tested))
-    ranking = registry.compute("retrieval.rank", decoded=made, gallery=seen, name=f"rankings/{image}-{metric}")
-    score = registry.compute("retrieval.score", ranking=ranking, seed=seed, name=f"scores/{image}-{metric}")
+    score = registry.compute("retrieval.score", ranking=ranking, seed=seed, name=f"scores/layout-{metric}")
     rows = {row["label"]: row for row in score_rows(registry[score])}
     return rows["two_way_identification"]
 

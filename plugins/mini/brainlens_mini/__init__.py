@@ -75,7 +75,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             inputs=_LOOKED_AT,
             output=("embedding",),
             uses_device=True,
-            checkpoints=checkpoints("generator"),
+            checkpoints=checkpoints("autoencoder"),
             citations=(_LATENT,),
         ),
         brainlens.Component(
@@ -88,7 +88,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             inputs={"latents": "embedding"},
             output=("image",),
             uses_device=True,
-            checkpoints=checkpoints("generator"),
+            checkpoints=checkpoints("autoencoder"),
             citations=(_LATENT,),
         ),
         brainlens.Component(
@@ -101,7 +101,6 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             inputs={"embedding": "embedding", "initial": brainlens.Input("image", optional=True)},
             output=("image",),
             uses_device=True,
-            checkpoints=checkpoints("generator"),
             citations=(_KANDINSKY, _LATENT, _FLOW),
         ),
     )

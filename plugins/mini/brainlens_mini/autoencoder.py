@@ -160,7 +160,7 @@ def refuse_partial(folder: Path, found: dict[str, Any]) -> None:
 
 def _load(folder: str, context: brainlens.Context) -> tuple[VQModel, str]:
     if not folder:
-        return load_autoencoder(own_folder("generator") / "movq", context), MODEL
+        return load_autoencoder(own_folder("autoencoder"), context), MODEL
     found = other_folder(folder, context, needs=("config.json", "*.safetensors"))
     return load_autoencoder(found, context), found.name
 

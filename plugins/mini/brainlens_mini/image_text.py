@@ -108,7 +108,7 @@ def embed_texts(*, texts: xr.Dataset, params: TextParams, context: brainlens.Con
     for low in context.progress(range(0, len(strings), params.batch_size), label="embedding texts"):
         part = strings[low : low + params.batch_size]
         tokens = tokenizer(part)
-        cut += [max(0, len(ids) - tokens.shape[1]) for ids in tokenizer.tokenizer(part)["input_ids"]]
+        cut += [max(0, len(ids) - tokens.shape[1]) for ids in tokenizer.tokenizer(part, verbose=False)["input_ids"]]
         with torch.inference_mode(), casting(context):
             found = model.encode_text(tokens.to(context.device))
         rows.append(functional.normalize(found.float(), dim=-1).cpu().numpy())

@@ -59,7 +59,7 @@ def test_a_pickle_beside_the_weights_is_refused(copy: Path) -> None:
 
 
 def test_records_of_checkpoints_are_those_of_the_files() -> None:
-    for record in checkpoints("image-text", "generator", "judge"):
+    for record in checkpoints("image-text", "autoencoder", "judge"):
         path = WEIGHTS / record.id.removeprefix("mini/")
         assert (record.size_bytes, record.sha256) == (path.stat().st_size, file_sha256(path))
 

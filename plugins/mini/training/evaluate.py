@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--registry", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--generator", type=Path, help="folder of a generator to be judged too")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -48,7 +49,7 @@ def main() -> None:
         "image-text": image_text(registry, scenes),
         "autoencoder": autoencoder(registry, scenes, given.pictures),
         "judge": judge(scenes),
-        "generator": generator(registry, scenes, given.pictures),
+        **({"generator": generator(registry, scenes, given)} if given.generator else {}),
         "size_mb": round(sum(path.stat().st_size for path in WEIGHTS.rglob("*.safetensors")) / 1e6, 1),
     }
     (given.out / "evaluation.json").write_text(json.dumps(results, indent=1) + "\n")
@@ -193,20 +194,21 @@ def single_objects(scenes: Any) -> tuple[np.ndarray, np.ndarray]:
     return single, names[single, 0]
 
 
-def generator(registry: brainlens.Registry, scenes: Any, pictures: Path) -> dict[str, float]:
+def generator(registry: brainlens.Registry, scenes: Any, given: argparse.Namespace) -> dict[str, float]:
     """Return what the judge makes of images painted from true embeddings, beside two floors."""
     single, concepts = single_objects(scenes)
     chosen, concepts = single[:N_GENERATED], concepts[:N_GENERATED]
     embedded = registry["test/clip"].isel(stimulus=chosen).load()
     put_once(registry, "generated/from", embedded)
-    painted = registry[registry.compute("mini.generate", embedding="generated/from", name="generated/images")]
+    options: dict[str, Any] = {"embedding": "generated/from", "folder": str(given.generator)}
+    painted = registry[registry.compute("mini.generate", name="generated/images", **options)]
     real, made = scenes["image"].values[chosen], painted["image"].values
     seen, judged = judge_images(real), judge_images(made)
     rows = [(name, part[row : row + 10]) for row in (0, 10, 20) for name, part in (("scene", real), ("painted", made))]
-    (pictures / "mini-generator.png").write_bytes(brainlens.contact_sheet(rows))
+    (given.pictures / "mini-generator.png").write_bytes(brainlens.contact_sheet(rows))
     on_real, on_made = (float((found.concepts == concepts).mean()) for found in (seen, judged))
     started = time.monotonic()
-    registry.compute("mini.generate", embedding="generated/from", name="generated/again", seed=1)
+    registry.compute("mini.generate", name="generated/again", seed=1, **options)
     seconds = (time.monotonic() - started) / len(chosen) * 8
     order = np.random.default_rng(0).permutation(len(chosen))
     return {

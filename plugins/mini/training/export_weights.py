@@ -91,16 +91,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
+    parser.add_argument("--generator", type=Path, help="also export the generator, into this folder")
     given = parser.parse_args()
     exports = {"image-text": export_image_text, "judge": export_judge}
     for part, export in exports.items():
         if (given.build / part / "checkpoint.pt").exists():
             shutil.rmtree(given.weights / part, ignore_errors=True)
             export(given.build / part, given.weights / part)
-    if (given.build / "generator/checkpoint.pt").exists():
-        shutil.rmtree(given.weights / "generator", ignore_errors=True)
-        export_generator(given.build, given.weights / "generator")
+    saved = torch.load(given.build / "generator/checkpoint.pt", weights_only=True)
+    shutil.rmtree(given.weights / "autoencoder", ignore_errors=True)
+    scaled_autoencoder(given.build, saved["shift"], saved["scale"]).half().save_pretrained(
+        given.weights / "autoencoder"
+    )
     write_digests(given.weights)
+    if given.generator:
+        export_generator(given.build, given.generator)
 
 
 def _half(model: torch.nn.Module) -> dict[str, torch.Tensor]:
