@@ -266,11 +266,9 @@ def report(ctx: click.Context, target: Path, title: str) -> None:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the simulated subject and the analyses.")
 def demo(folder: Path, seed: int) -> None:
     """Run the main job on a simulated subject into FOLDER."""
-    from brainlens.demo import run_demo
+    from brainlens.demo import run_demo, summary_lines
 
-    summary = run_demo(folder, seed=seed, say=say)
-    for row in summary["scores"]:
-        click.echo(f"{row['label']}: {row['score']:.3f} (chance {row['chance']:.3f}, n {row['n']:.0f})")
+    click.echo("\n".join(summary_lines(run_demo(folder, seed=seed, say=say))))
     click.echo(f"{folder / 'report.html'}  {folder / 'summary.json'}")
 
 

@@ -9,7 +9,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,29 @@ def run_demo(
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     write_report(registry, folder / "report.html", title="brainlens demo", notes=NOTES)
     return summary
+
+
+def summary_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return what a person wants to see of a summary, one line each.
+
+    Examples
+    --------
+    >>> row = {"label": "top_1", "score": 0.5, "chance": 0.1, "n": 10}
+    >>> retrieval = {**row, "ceiling": 1.0, "learnable_ceiling": 0.8}
+    >>> summary_lines({"retrieval": retrieval, "two_way_identification": {"judge": row}, "per_roi": {"V1": row}})[0]
+    'retrieval: top_1 0.500 (chance 0.100, n 10), learnable ceiling 0.800, ceiling 1.000'
+    """
+
+    def shown(row: Mapping[str, Any]) -> str:
+        return f"{row['label']} {row['score']:.3f} (chance {row['chance']:.3f}, n {row['n']:.0f})"
+
+    found = summary["retrieval"]
+    ceilings = f"learnable ceiling {found['learnable_ceiling']:.3f}, ceiling {found['ceiling']:.3f}"
+    return [
+        f"retrieval: {shown(found)}, {ceilings}",
+        *(f"layout by {metric}: {shown(row)}" for metric, row in summary["two_way_identification"].items()),
+        *(f"from {region}: {shown(row)}" for region, row in summary["per_roi"].items() if region != "all"),
+    ]
 
 
 def _retrieve(registry: Registry, region: str, seed: int) -> str:

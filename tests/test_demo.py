@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import brainlens
-from brainlens.demo import METRICS, run_demo
+from brainlens.demo import METRICS, run_demo, summary_lines
 
 for _plugin in ("linear", "mini", "retrieval", "simulate"):
     if importlib.util.find_spec(f"brainlens_{_plugin}") is None:
@@ -57,6 +57,13 @@ def test_the_report_shows_what_was_seen_above_what_was_drawn(demo):
     folder, _, _ = demo
     page = (folder / "report.html").read_text("utf-8")
     assert "alt='seen, images/layout'" in page
+
+
+def test_a_person_is_shown_retrieval_images_and_regions(demo):
+    lines = summary_lines(demo[1])
+    assert lines[0].startswith("retrieval: top_1 0.")
+    assert [line.split(":")[0] for line in lines[1:4]] == [f"layout by {metric}" for metric in METRICS]
+    assert any(line.startswith("from control: top_1") for line in lines)
 
 
 def test_results_open_with_plain_xarray(demo):

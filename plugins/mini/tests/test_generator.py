@@ -65,7 +65,7 @@ def test_an_initial_image_is_seen(pipeline_folder: Path, embedding: xr.Dataset, 
 
 def test_embeddings_of_another_width_are_refused(embedding_of: Make, pipeline_folder: Path) -> None:
     wrong = embedding_of(np.zeros((2, 12)), "other")
-    with pytest.raises(brainlens.DimensionError, match=r"with 16 channels .*found .*'channel': 12.* of model 'other'"):
+    with pytest.raises(brainlens.DimensionError, match=r"with 16 channels, found .*'channel': 12.* of model 'other'"):
         paint(pipeline_folder, wrong)
 
 
