@@ -29,7 +29,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number, th.number { text-align: right; } td.name { overflow-wrap: anywhere; }
+td.number, th.number { text-align: right; white-space: nowrap; } td.name { overflow-wrap: anywhere; }
 pre { overflow-x: auto; font-size: .85rem; background: #8881; padding: .6rem; } .quiet { opacity: .75; }
 .note { border-left: 4px solid var(--chance); padding: .2rem .8rem; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
