@@ -93,5 +93,5 @@ def test_the_nearest_picture_does_not_know_the_concept(scenes: list[Scene]) -> N
     distance = squares[:, None] + squares - 2 * pixels @ pixels.T
     np.fill_diagonal(distance, np.inf)
     hits = (concepts[distance.argmin(axis=1)] == concepts).mean()
-    # Chance is 1/7; with the concepts at home in a place about .2. A decoder of concepts reaches above .95.
-    assert hits < 0.35
+    # Chance is 1/7, .19 was found among 815; a decoder of concepts reaches above .95.
+    assert hits < 0.25
