@@ -11,10 +11,16 @@ import brainlens
 
 
 class RankParams(brainlens.Params):
-    """How close a decoded embedding is to a candidate."""
+    """Which decoded embedding, and how close it is to a candidate."""
 
-    metric: Literal["correlation", "cosine"] = Field(
-        default="correlation", description="Similarity over all tokens and channels, in [-1, 1], larger is closer."
+    metric: Literal["correlation", "cosine", "centred-cosine"] = Field(
+        default="correlation",
+        description="Similarity over all tokens and channels, in [-1, 1], larger is closer; centred-cosine: the "
+        "cosine after the mean of the decoder's training targets is taken off both sides.",
+    )
+    variant: str = Field(
+        default="",
+        description="Which variant of the decoded embedding, where its decoder gave several; '' where it has none.",
     )
 
 

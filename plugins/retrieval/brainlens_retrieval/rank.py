@@ -12,8 +12,16 @@ import xarray as xr
 
 import brainlens
 from brainlens_retrieval import RankParams
+from brainlens_retrieval.variants import choose_variant
 
 BLOCK_BYTES = 2**28
+
+# What an embedding is that has no direction.
+_NO_DIRECTION = {
+    "correlation": "the same value in every channel",
+    "cosine": "all 0",
+    "centred-cosine": "'target_mean' itself",
+}
 
 
 def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, context: brainlens.Context) -> xr.Dataset:
@@ -22,12 +30,13 @@ def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, contex
     Parameters
     ----------
     decoded
-        `embedding` of dims (trial, channel) or (trial, token, channel), no unit. `stimulus_id` (trial) names the
-        true stimulus.
+        `embedding` of dims (trial, channel) or (trial, token, channel), no unit, with a dim variant before these where
+        the decoder gave several. `stimulus_id` (trial) names the true stimulus. For centred-cosine also `target_mean`
+        (channel) or (token, channel): the mean of the targets that the decoder was fitted to.
     gallery
         `embedding` of dims (stimulus, channel) or (stimulus, token, channel) of the same model. May be lazy.
     params
-        The metric; tokens and channels are flattened before it.
+        The metric, and which variant; tokens and channels are flattened before the metric.
     context
         For the progress bar.
 
@@ -35,13 +44,16 @@ def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, contex
     -------
     Dataset following schema ranking.v1
         similarity (trial, stimulus), float, in [-1, 1]; rank (trial), int64, of the true stimulus from 1, ties get
-        the worst. The coordinates of the trials are kept.
+        the worst. The coordinates of the trials are kept; `attrs["variant"]` names the variant that was chosen.
 
     Raises
     ------
+    ParameterError
+        If a variant has to be chosen, does not exist, or is chosen where there are none.
     DimensionError
-        If dims, models, or labels of tokens or channels differ, a true stimulus is not in the gallery, or an
-        embedding has no direction (constant for correlation, all 0 for cosine).
+        If dims, models, or labels of tokens or channels differ, a true stimulus is not in the gallery, `target_mean`
+        is wanted and missing or does not fit, or an embedding has no direction (constant for correlation, all 0 for
+        cosine, the mean itself for centred-cosine).
 
     Examples
     --------
@@ -52,10 +64,13 @@ def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, contex
     >>> ranking["rank"].values
     array([1, 1])
     """
+    decoded = choose_variant(decoded, params.variant)
     _check_spaces(decoded, gallery)
     true_column = _true_columns(decoded, gallery)
     similarity = _similarity(decoded, gallery, params=params, context=context)
     attrs = {key: decoded.attrs[key] for key in ("model", "subject") if key in decoded.attrs}
+    if params.variant:
+        attrs["variant"] = params.variant
     return xr.Dataset(
         {
             "rank": ("trial", brainlens.rank_of_true(similarity, true_column)),
@@ -98,30 +113,60 @@ def _similarity(
     decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, context: brainlens.Context
 ) -> np.ndarray:
     """Fill the similarities, shape (n_trials, n_stimuli), a block of the gallery at a time."""
-    compare: Callable[[np.ndarray, np.ndarray], np.ndarray] = brainlens.correlate
-    if params.metric == "cosine":
-        compare = cosine
-    rows = _rows(decoded, "trial", decoded["trial"].values, metric=params.metric)
+    compare: Callable[[np.ndarray, np.ndarray], np.ndarray] = cosine
+    if params.metric == "correlation":
+        compare = brainlens.correlate
+    centre = _target_mean(decoded) if params.metric == "centred-cosine" else None
+    rows = _rows(decoded, "trial", metric=params.metric, centre=centre)
     n_stimuli = gallery.sizes["stimulus"]
     step = max(1, BLOCK_BYTES // (rows.shape[1] * 8))
     blocks = []
     for start in context.progress(range(0, n_stimuli, step), label="comparing with the gallery"):
         part = gallery.isel(stimulus=slice(start, start + step))
-        blocks.append(compare(rows, _rows(part, "stimulus", part["stimulus"].values, metric=params.metric)))
+        blocks.append(compare(rows, _rows(part, "stimulus", metric=params.metric, centre=centre)))
     return np.concatenate(blocks, axis=1)
 
 
-def _rows(dataset: xr.Dataset, dim: str, labels: np.ndarray, *, metric: str) -> np.ndarray:
-    """Read embeddings as rows, shape (n, tokens x channels); refuse those that point nowhere."""
+def _rows(dataset: xr.Dataset, dim: str, *, metric: str, centre: np.ndarray | None) -> np.ndarray:
+    """Read embeddings as rows, shape (n, tokens x channels), off the centre; refuse those that point nowhere."""
     rows = dataset["embedding"].values.reshape(dataset.sizes[dim], -1)
-    flat = (rows == (0 if metric == "cosine" else rows[:, :1])).all(axis=1)
+    if centre is not None:
+        rows = np.subtract(rows, centre, dtype=np.result_type(rows, centre, np.float32))
+    flat = (rows == (rows[:, :1] if metric == "correlation" else 0)).all(axis=1)
     if flat.any():
-        what = "all 0" if metric == "cosine" else "the same value in every channel"
         raise brainlens.DimensionError(
-            f"embedding: expected a direction for every {dim} to compute {metric}, found {what} in "
-            f"{int(flat.sum())} of {len(rows)}: {brainlens.listed(labels[flat])}. Drop these."
+            f"embedding: expected a direction for every {dim} to compute {metric}, found {_NO_DIRECTION[metric]} in "
+            f"{int(flat.sum())} of {len(rows)}: {brainlens.listed(dataset[dim].values[flat])}. Drop these."
         )
     return rows
+
+
+def _target_mean(decoded: xr.Dataset) -> np.ndarray:
+    """Read the mean of the training targets, shape (tokens x channels,).
+
+    It shares its labels with the embedding, since a dim has one set of labels in a dataset.
+    """
+    dims = decoded["embedding"].dims[1:]
+    wanted = f"target_mean: expected the mean of the training targets, dims ({', '.join(map(str, dims))})"
+    if "target_mean" not in decoded:
+        raise brainlens.DimensionError(
+            f"{wanted}, in decoded to compute centred-cosine, found only "
+            f"{brainlens.listed(map(str, decoded.data_vars))}. Decode with a decoder that gives it, or take "
+            "another metric."
+        )
+    mean = decoded["target_mean"]
+    if mean.dims != dims or mean.dtype.kind != "f":
+        raise brainlens.DimensionError(
+            f"{wanted}, as floating point numbers, found dims ({', '.join(map(str, mean.dims))}) of {mean.dtype}. "
+            "Give the mean over trials of what the decoder was fitted to."
+        )
+    values: np.ndarray = mean.values.reshape(-1)
+    if not np.isfinite(values).all():
+        raise brainlens.DimensionError(
+            f"{wanted}, finite, found {int((~np.isfinite(values)).sum())} of {len(values)} values that are not. "
+            "Decode again with finite targets."
+        )
+    return values
 
 
 def _check_spaces(decoded: xr.Dataset, gallery: xr.Dataset) -> None:

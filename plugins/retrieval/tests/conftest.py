@@ -37,6 +37,14 @@ def make_embeddings(
     )
 
 
+def join_variants(parts: dict[str, xr.Dataset]) -> xr.Dataset:
+    """Decoded embeddings of the same trials, as a decoder with several variants gives them."""
+    first = next(iter(parts.values()))
+    values = np.stack([part["embedding"].values for part in parts.values()])
+    joined = first.assign(embedding=(("variant", *first["embedding"].dims), values))
+    return joined.assign_coords(variant=list(parts))
+
+
 def make_ranking(similarity: np.ndarray, true_column: np.ndarray) -> xr.Dataset:
     """A ranking of these similarities, candidates numbered from 0."""
     similarity, true_column = np.asarray(similarity), np.asarray(true_column)
@@ -58,6 +66,12 @@ def make_ranking(similarity: np.ndarray, true_column: np.ndarray) -> xr.Dataset:
 def embeddings_fixture() -> Callable[..., tuple[xr.Dataset, xr.Dataset]]:
     """Make decoded embeddings and their gallery."""
     return make_embeddings
+
+
+@pytest.fixture(name="as_variants")
+def as_variants_fixture() -> Callable[..., xr.Dataset]:
+    """Join decoded embeddings along variant."""
+    return join_variants
 
 
 @pytest.fixture(name="as_ranking")

@@ -23,6 +23,12 @@ def flat(dataset: xr.Dataset) -> np.ndarray:
     return values.reshape(len(values), -1).astype(np.float64)
 
 
+def with_mean(decoded: xr.Dataset, gallery: xr.Dataset) -> xr.Dataset:
+    """Carry the mean of targets that are not those of the gallery alone."""
+    mean = gallery["embedding"].isel(stimulus=slice(7)).mean("stimulus") + 0.5
+    return decoded.assign(target_mean=mean.astype(np.float32))
+
+
 @pytest.mark.parametrize("tokens", [0, 3])
 def test_similarities_equal_scipy_and_sklearn(embeddings, tokens):
     decoded, gallery = embeddings(tokens=tokens)
@@ -83,9 +89,10 @@ def test_correlation_ignores_scale_and_offset_and_cosine_scale(embeddings):
         np.testing.assert_allclose(ranked(changed, gallery, metric=metric)["similarity"], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "centred-cosine"])
 def test_blocks_of_the_gallery_change_nothing(embeddings, monkeypatch, metric):
     decoded, gallery = embeddings()
+    decoded = with_mean(decoded, gallery)
     whole = ranked(decoded, gallery, metric=metric)
     monkeypatch.setattr(module, "BLOCK_BYTES", 20 * 8 * 5)  # five candidates at a time
     blocks = ranked(decoded, gallery, metric=metric)
@@ -96,6 +103,136 @@ def test_blocks_of_the_gallery_change_nothing(embeddings, monkeypatch, metric):
 def test_cosine_survives_very_large_and_very_small_values():
     rows = np.array([[3e30, 4e30], [3e-30, -4e-30]], dtype=np.float32)
     np.testing.assert_allclose(cosine(rows, rows), [[1, -7 / 25], [-7 / 25, 1]], atol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_centred_cosine_equals_sklearn_after_the_mean_is_taken_off(embeddings, tokens, dtype):
+    decoded, gallery = embeddings(tokens=tokens)
+    decoded, gallery = with_mean(decoded, gallery), gallery.assign(embedding=gallery["embedding"].astype(dtype))
+    mean = decoded["target_mean"].values.reshape(-1).astype(np.float64)
+    expected = cosine_similarity(flat(decoded) - mean, flat(gallery) - mean)
+    ranking = ranked(decoded, gallery, metric="centred-cosine")
+    np.testing.assert_allclose(ranking["similarity"], expected, atol=1e-6)
+    assert ranking.attrs["metric"] == "centred-cosine"
+    brainlens.validate(ranking, builtin_schemas()["ranking.v1"])
+
+
+def test_a_constant_added_to_everything_does_not_change_centred_cosine(embeddings):
+    decoded, gallery = embeddings(noise=2)
+    decoded = with_mean(decoded, gallery)
+    offset = xr.DataArray(np.random.default_rng(3).normal(5, 2, 20).astype(np.float32), dims="channel")
+    moved = decoded.assign({name: decoded[name] + offset for name in ("embedding", "target_mean")})
+    moved_gallery = gallery.assign(embedding=gallery["embedding"] + offset)
+    plain = ranked(decoded, gallery, metric="centred-cosine")
+    other = ranked(moved, moved_gallery, metric="centred-cosine")
+    np.testing.assert_allclose(other["similarity"], plain["similarity"], atol=1e-5)
+    np.testing.assert_array_equal(other["rank"], plain["rank"])
+
+
+def test_centred_cosine_ignores_scale_about_the_mean(embeddings):
+    decoded, gallery = embeddings(noise=2)
+    decoded = with_mean(decoded, gallery)
+    shrunk = decoded.assign(embedding=0.1 * decoded["embedding"] + 0.9 * decoded["target_mean"])
+    plain, other = (ranked(each, gallery, metric="centred-cosine")["similarity"] for each in (decoded, shrunk))
+    np.testing.assert_allclose(other, plain, atol=1e-5)
+
+
+def test_centred_cosine_about_zero_is_cosine(embeddings):
+    decoded, gallery = embeddings()
+    decoded["target_mean"] = xr.zeros_like(decoded["embedding"][0]).drop_vars(["trial", "stimulus_id", "run"])
+    centred, plain = (ranked(decoded, gallery, metric=metric) for metric in ("centred-cosine", "cosine"))
+    np.testing.assert_array_equal(centred["similarity"], plain["similarity"])
+
+
+def test_centred_cosine_of_a_pair_does_not_depend_on_the_others(embeddings):
+    decoded, gallery = embeddings()
+    decoded = with_mean(decoded, gallery)
+    whole = ranked(decoded, gallery, metric="centred-cosine")["similarity"]
+    kept = decoded["stimulus_id"].isin(["image02", "image05"]).values
+    few = ranked(decoded.isel(trial=kept), gallery.isel(stimulus=[5, 2]), metric="centred-cosine")["similarity"]
+    np.testing.assert_allclose(few, whole.isel(trial=kept).sel(stimulus=few["stimulus"]), atol=1e-6)
+
+
+def test_an_offset_that_all_share_hides_differences_from_cosine_only(embeddings):
+    """Targets on a narrow cone, decoded as a decoder does that is unsure: near the training mean."""
+    decoded, gallery = embeddings(n_stimuli=40, noise=2)
+    decoded = decoded.assign(embedding=0.2 * decoded["embedding"] + 1.2, target_mean=("channel", np.full(20, 1.2)))
+    gallery = gallery.assign(embedding=gallery["embedding"] + 1.2)
+    reached = {
+        metric: float((ranked(decoded, gallery, metric=metric)["rank"] == 1).mean())
+        for metric in ("cosine", "centred-cosine")
+    }
+    assert reached["centred-cosine"] > reached["cosine"] + 0.1
+
+
+def test_centred_cosine_without_a_mean_is_refused(embeddings):
+    with pytest.raises(brainlens.DimensionError) as caught:
+        ranked(*embeddings(), metric="centred-cosine")
+    assert str(caught.value) == (
+        "target_mean: expected the mean of the training targets, dims (channel), in decoded to compute "
+        "centred-cosine, found only 'embedding'. Decode with a decoder that gives it, or take another metric."
+    )
+
+
+def test_a_mean_of_other_dims_is_refused(embeddings):
+    decoded, gallery = embeddings(tokens=3)
+    wrong = with_mean(decoded, gallery)["target_mean"].isel(token=0, drop=True)
+    with pytest.raises(brainlens.DimensionError) as caught:
+        ranked(decoded.assign(target_mean=wrong), gallery, metric="centred-cosine")
+    assert str(caught.value) == (
+        "target_mean: expected the mean of the training targets, dims (token, channel), as floating point numbers, "
+        "found dims (channel) of float32. Give the mean over trials of what the decoder was fitted to."
+    )
+
+
+def test_a_mean_that_is_not_of_numbers_is_refused(embeddings):
+    decoded, gallery = embeddings()
+    with pytest.raises(brainlens.DimensionError, match=r"found dims \(channel\) of <U1\. Give"):
+        ranked(decoded.assign(target_mean=("channel", ["a"] * 20)), gallery, metric="centred-cosine")
+
+
+def test_a_mean_that_is_not_finite_is_refused(embeddings):
+    decoded, gallery = embeddings()
+    decoded = with_mean(decoded, gallery)
+    decoded["target_mean"][[3, 5]] = np.nan
+    with pytest.raises(brainlens.DimensionError, match="finite, found 2 of 20 values that are not. Decode again"):
+        ranked(decoded, gallery, metric="centred-cosine")
+
+
+def test_an_embedding_that_is_the_mean_itself_is_named(embeddings):
+    decoded, gallery = embeddings()
+    decoded = with_mean(decoded, gallery)
+    decoded["embedding"][3] = decoded["target_mean"]
+    with pytest.raises(brainlens.DimensionError, match="compute centred-cosine, found 'target_mean' itself in 1 of 24"):
+        ranked(decoded, gallery, metric="centred-cosine")
+
+
+def test_a_variant_is_ranked_like_an_embedding_of_its_own(embeddings, as_variants):
+    decoded, gallery = embeddings(noise=2)
+    several = as_variants({"retrieval": embeddings(noise=5)[0], "reconstruction": decoded})
+    ranking = ranked(several, gallery, variant="reconstruction")
+    assert ranking.attrs["variant"] == "reconstruction"
+    brainlens.validate(ranking, builtin_schemas()["ranking.v1"])
+    xr.testing.assert_equal(ranking, ranked(decoded, gallery))
+
+
+def test_variants_without_a_choice_are_refused(embeddings, as_variants):
+    decoded, gallery = embeddings()
+    with pytest.raises(brainlens.ParameterError, match="the 2 that decoded has, 'a', 'b', found ''. Choose one"):
+        ranked(as_variants({"a": decoded, "b": decoded}), gallery)
+
+
+def test_a_stored_variant_is_ranked_by_centred_cosine(embeddings, as_variants, tmp_path):
+    decoded, gallery = embeddings(tokens=3)
+    decoded = with_mean(decoded, gallery)
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    registry.put("gallery", gallery)
+    registry.put("decoded", as_variants({"retrieval": decoded, "reconstruction": embeddings(tokens=3, noise=5)[0]}))
+    chosen = {"metric": "centred-cosine", "variant": "retrieval"}
+    stored = registry[registry.compute("retrieval.rank", decoded="decoded", gallery="gallery", **chosen)]
+    xr.testing.assert_equal(stored.load(), ranked(decoded, gallery, metric="centred-cosine"))
+    assert stored.attrs["variant"] == "retrieval"
 
 
 def test_another_model_is_refused(embeddings):
