@@ -14,6 +14,7 @@ import brainlens
 from brainlens_mini.images import choose_images, image_dataset, to_pixels
 from brainlens_mini.params import DecodeParams, LatentsParams
 from brainlens_mini.precision import casting
+from brainlens_mini.variants import choose_variant
 from brainlens_mini.weights import other_folder, own_folder
 
 MODEL = "mini-autoencoder"
@@ -77,24 +78,29 @@ def decode_latents(*, latents: xr.Dataset, params: DecodeParams, context: brainl
     Parameters
     ----------
     latents
-        Latents (embedding.v1), true or decoded from trials: dims (stimulus or trial, token, channel).
+        Latents (embedding.v1), true or decoded from trials: dims (stimulus or trial, token, channel), with a dim
+        variant before these where a decoder gave several.
     params
-        Which autoencoder; see `DecodeParams`.
+        Which autoencoder, which variant; see `DecodeParams`.
     context
         Device and precision.
 
     Returns
     -------
     Dataset (image.v1)
-        `image` (trial, y, x, rgb), uint8; a stimulus's latents make a trial of its name.
+        `image` (trial, y, x, rgb), uint8; a stimulus's latents make a trial of its name. `attrs["variant"]` names the
+        variant that was chosen.
 
     Raises
     ------
+    ParameterError
+        If a variant has to be chosen, does not exist, or is chosen where there are none.
     DimensionError
         If the latents are of another model or shape.
     CheckpointError
         If the weights are not those that are expected.
     """
+    latents = choose_variant(latents, params.variant, name="latents")
     model, name = _load(params.folder, context)
     values = latents["embedding"]
     expected = model.config.latent_channels
@@ -111,7 +117,7 @@ def decode_latents(*, latents: xr.Dataset, params: DecodeParams, context: brainl
         with torch.inference_mode(), casting(context):
             found = model.decode(grid, force_not_quantize=True).sample
         rows.append(to_pixels(found))
-    return image_dataset(np.concatenate(rows), latents, model=name)
+    return image_dataset(np.concatenate(rows), latents, model=name, variant=params.variant)
 
 
 def encode_images(model: VQModel, pixels: np.ndarray, device: str) -> torch.Tensor:

@@ -18,6 +18,7 @@ from brainlens_mini.images import image_dataset, to_pixels
 from brainlens_mini.params import GenerateParams
 from brainlens_mini.precision import casting
 from brainlens_mini.sampling import draw_noise, sample_latents
+from brainlens_mini.variants import choose_variant
 from brainlens_mini.weights import other_folder
 
 _NOISE_STREAM = 11
@@ -32,11 +33,11 @@ def generate(
     ----------
     embedding
         Embeddings (embedding.v1) of the model that the generator was trained with, true or decoded: dims (stimulus or
-        trial, channel).
+        trial, channel), with a dim variant before these where a decoder gave several.
     initial
         Images (image.v1) of the same trials to start from, or None to start from noise.
     params
-        Candidates, steps, guidance, strength; see `GenerateParams`.
+        Variant, candidates, steps, guidance, strength; see `GenerateParams`.
     context
         Its seed and the position of trial and candidate decide the noise, so that an image is the same alone and in
         any batch, up to rounding.
@@ -45,15 +46,18 @@ def generate(
     -------
     Dataset (image.v1)
         `image` (trial, y, x, rgb), or (trial, candidate, y, x, rgb) where there are several candidates, uint8;
-        `noise_seed` with the seed of each.
+        `noise_seed` with the seed of each. `attrs["variant"]` names the variant that was chosen.
 
     Raises
     ------
+    ParameterError
+        If a variant has to be chosen, does not exist, or is chosen where there are none.
     DimensionError
         If embeddings are of another width, or initial images of another size or other trials.
     CheckpointError
         If the weights are not those that are expected.
     """
+    embedding = choose_variant(embedding, params.variant, name="embedding")
     folder, name = _find(params.folder, context)
     pipeline = load_pipeline(folder, context)
     values = _check_embedding(embedding, pipeline.unet.config.encoder_hid_dim)
@@ -79,7 +83,7 @@ def generate(
     pixels = np.concatenate(rows)
     if params.n_candidates > 1:
         pixels = pixels.reshape(len(values), params.n_candidates, *pixels.shape[1:])
-    made = image_dataset(pixels, embedding, model=name)
+    made = image_dataset(pixels, embedding, model=name, variant=params.variant)
     dims = ("trial", "candidate")[: 1 + (params.n_candidates > 1)]
     return made.assign(noise_seed=(dims, seeds if params.n_candidates > 1 else seeds[:, 0]))
 

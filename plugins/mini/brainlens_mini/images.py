@@ -54,7 +54,7 @@ def to_pixels(images: torch.Tensor) -> np.ndarray:
     return pixels
 
 
-def image_dataset(pixels: np.ndarray, source: xr.Dataset, *, model: str) -> xr.Dataset:
+def image_dataset(pixels: np.ndarray, source: xr.Dataset, *, model: str, variant: str = "") -> xr.Dataset:
     """Return images as a dataset that follows image.v1.
 
     Parameters
@@ -65,6 +65,8 @@ def image_dataset(pixels: np.ndarray, source: xr.Dataset, *, model: str) -> xr.D
         What they were made from, with dim trial, or with dim stimulus, whose labels then name trial and stimulus.
     model
         Name of what made them.
+    variant
+        Which variant of a decoded embedding they were made from; "" where it has none.
     """
     dims = ("trial", *(("candidate",) if pixels.ndim == 5 else ()), "y", "x", "rgb")
     if "trial" in source.dims:
@@ -73,4 +75,5 @@ def image_dataset(pixels: np.ndarray, source: xr.Dataset, *, model: str) -> xr.D
         labels = dict.fromkeys(("trial", "stimulus_id"), ("trial", source["stimulus"].values))
     if pixels.ndim == 5:
         labels["candidate"] = ("candidate", np.arange(pixels.shape[1]))
-    return xr.Dataset({"image": (dims, pixels)}, labels, {"schema": "image.v1", "model": model})
+    attrs = {"schema": "image.v1", "model": model, **({"variant": variant} if variant else {})}
+    return xr.Dataset({"image": (dims, pixels)}, labels, attrs)

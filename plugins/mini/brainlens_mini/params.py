@@ -9,6 +9,7 @@ from pydantic import Field
 import brainlens
 
 _BATCH = "Items that are computed together; changes memory and speed, not results."
+_VARIANT = "Which variant of the decoded embedding, where its decoder gave several; '' where it has none."
 
 
 class ImageParams(brainlens.Params):
@@ -50,6 +51,7 @@ class DecodeParams(brainlens.Params):
     """Parameters of the generator `mini.decode`."""
 
     folder: str = Field("", description="Folder of a diffusers VQModel; '' takes the one that comes with the plugin.")
+    variant: str = Field("", description=_VARIANT)
     batch_size: int = Field(64, ge=1, le=4096, description=_BATCH)
 
 
@@ -57,6 +59,7 @@ class GenerateParams(brainlens.Params):
     """Parameters of the generator `mini.generate`."""
 
     folder: str = Field("", description="Folder of a Kandinsky 2.2 decoder pipeline; none comes with the plugin yet.")
+    variant: str = Field("", description=_VARIANT)
     n_candidates: int = Field(1, ge=1, le=1000, description="Images for each embedding, from different noise.")
     n_steps: int = Field(10, ge=2, le=1000, description="Denoising steps.")
     guidance: float = Field(3.0, ge=1, le=30, description="Guidance scale; 1 for none.")

@@ -67,6 +67,19 @@ def embedding_of() -> Callable[..., xr.Dataset]:
 
 
 @pytest.fixture(scope="session")
+def variants_of() -> Callable[..., xr.Dataset]:
+    """Return a function that joins decoded embeddings of the same trials, as a decoder with several variants does."""
+
+    def join(parts: dict[str, xr.Dataset]) -> xr.Dataset:
+        first = next(iter(parts.values()))
+        values = np.stack([part["embedding"].values for part in parts.values()])
+        joined = first.assign(embedding=(("variant", *first["embedding"].dims), values))
+        return joined.assign_coords(variant=list(parts))
+
+    return join
+
+
+@pytest.fixture(scope="session")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny open_clip model, as `local-dir:` and the hub lay it out."""
     folder = tmp_path_factory.mktemp("clip") / "tiny-clip"

@@ -51,6 +51,27 @@ def test_latents_of_another_model_are_refused(embedding_of: Make, context: brain
         decode_latents(latents=wrong, params=DecodeParams(), context=context)
 
 
+def test_the_variant_that_was_chosen_is_decoded(
+    embedding_of: Make, variants_of: Make, context: brainlens.Context
+) -> None:
+    values = np.random.default_rng(0).standard_normal((2, 3, 64, 16))
+    low, high = (embedding_of(each, "mini-autoencoder", dim="trial") for each in values)
+    made = decode_latents(
+        latents=variants_of({"low": low, "high": high}), params=DecodeParams(variant="high"), context=context
+    )
+    assert made.attrs["variant"] == "high"
+    brainlens.validate(made, "image.v1")
+    xr.testing.assert_equal(made, decode_latents(latents=high, params=DecodeParams(), context=context))
+
+
+def test_variants_without_a_choice_are_refused(
+    embedding_of: Make, variants_of: Make, context: brainlens.Context
+) -> None:
+    latents = embedding_of(np.zeros((2, 64, 16)), "mini-autoencoder", dim="trial")
+    with pytest.raises(brainlens.ParameterError, match="the 2 that latents has, 'low', 'high', found ''. Choose one"):
+        decode_latents(latents=variants_of({"low": latents, "high": latents}), params=DecodeParams(), context=context)
+
+
 def test_latents_without_a_grid_are_square_or_refused(embedding_of: Make, context: brainlens.Context) -> None:
     odd = embedding_of(np.zeros((1, 60, 16)), "mini-autoencoder")
     with pytest.raises(brainlens.DimensionError, match="the grid 8 x 8 has cells, found 60"):

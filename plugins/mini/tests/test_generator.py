@@ -63,6 +63,27 @@ def test_an_initial_image_is_seen(pipeline_folder: Path, embedding: xr.Dataset, 
     assert np.abs(whole.astype(int) - free.astype(int)).max() <= 1
 
 
+def test_the_variant_that_was_chosen_is_painted(
+    pipeline_folder: Path, embedding_of: Make, variants_of: Make, embedding: xr.Dataset
+) -> None:
+    decoded = embedding_of(embedding["embedding"].values, "tiny-clip", dim="trial")
+    other = decoded.assign(embedding=-decoded["embedding"])
+    made = paint(
+        pipeline_folder, variants_of({"retrieval": other, "reconstruction": decoded}), variant="reconstruction"
+    )
+    assert made.attrs["variant"] == "reconstruction"
+    brainlens.validate(made, "image.v1")
+    xr.testing.assert_equal(made, paint(pipeline_folder, decoded))
+
+
+def test_variants_without_a_choice_are_refused_before_weights_are_looked_for(
+    tmp_path: Path, embedding: xr.Dataset, variants_of: Make
+) -> None:
+    several = variants_of({"retrieval": embedding, "reconstruction": embedding})
+    with pytest.raises(brainlens.ParameterError, match="the 2 that embedding has, 'retrieval', 'reconstruction', fou"):
+        paint(tmp_path / "none", several)
+
+
 def test_embeddings_of_another_width_are_refused(embedding_of: Make, pipeline_folder: Path) -> None:
     wrong = embedding_of(np.zeros((2, 12)), "other")
     with pytest.raises(brainlens.DimensionError, match=r"with 16 channels, found .*'channel': 12.* of model 'other'"):
