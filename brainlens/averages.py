@@ -7,7 +7,7 @@ decided in `brainlens.selection`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -140,14 +140,16 @@ def standardize(dataset: xr.Dataset, mean: xr.DataArray, std: xr.DataArray) -> x
     Parameters
     ----------
     dataset
-        With `response` (trial, voxel) or (trial, vertex); may be lazy.
+        With `response` (trial, voxel) or (trial, vertex); may be lazy, and stays lazy then.
     mean, std
         As `training_statistics` returns them. They are matched by site label: all labels must be in both, in any order.
 
     Returns
     -------
     Dataset
-        `response` is float32, in memory; its unit, in `attrs["units"]`, becomes `z` unless `std` is 1 everywhere.
+        `response` is float32; its unit, in `attrs["units"]`, becomes `z` unless `std` is 1 everywhere. Of a lazy
+        response, only the rows and sites that are indexed are read, subtracted from and divided; all of its values are
+        kept once they were asked for, as xarray keeps those of files. One in memory is standardised at once.
 
     Raises
     ------
@@ -171,12 +173,48 @@ def standardize(dataset: xr.Dataset, mean: xr.DataArray, std: xr.DataArray) -> x
             f"standardize: expected standard deviations above 0, found {float(scale[unusable][0])!r} for "
             f"{int(unusable.sum())} {site}(s): {listed(labels[unusable])}. Drop those sites."
         )
-    values = np.empty(array.shape, dtype=np.float32)
-    for rows, block in _row_blocks(array.variable):
-        np.subtract(block, shift, out=values[rows], casting="same_kind")
-        values[rows] /= scale
-    result = dataset.assign(response=(("trial", site), values, array.attrs))
+    values: Any = _Standardized(array.variable, shift, scale)
+    # xarray has no public name for what every variable knows: whether its values are in memory.
+    if array.variable._in_memory:
+        values = values.rectangle(slice(None), slice(None))
+    else:
+        indexing: Any = xr.core.indexing
+        values = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(values)))
+    result = dataset.assign(response=xr.Variable(("trial", site), values, array.attrs))
     return result if (scale == 1).all() else result.assign_attrs(units="z")
+
+
+class _Standardized(xr.backends.BackendArray):
+    """Responses (trial, site) that are standardised as they are read, by blocks of the rows and sites asked for."""
+
+    def __init__(self, variable: xr.Variable, shift: np.ndarray, scale: np.ndarray) -> None:
+        self.variable = variable
+        self.shift = shift
+        self.scale = scale
+        self.shape = variable.shape
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, key: Any) -> Any:
+        indexing = xr.core.indexing
+        if isinstance(key, indexing.VectorizedIndexer):
+            support = indexing.IndexingSupport.OUTER
+            return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+        # Not through the adapter: it fails on an empty slice that goes backwards.
+        return self._read(key.tuple)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        values = self.rectangle(*(item if isinstance(item, slice) else np.atleast_1d(item) for item in key))
+        drop = tuple(axis for axis, item in enumerate(key) if isinstance(item, int | np.integer))
+        return values.squeeze(axis=drop) if drop else values
+
+    def rectangle(self, rows: slice | np.ndarray, sites: slice | np.ndarray) -> np.ndarray:
+        """Return some rows of some sites."""
+        chosen, shift, scale = self.variable[rows, sites], self.shift[sites], self.scale[sites]
+        values = np.empty(chosen.shape, dtype=np.float32)
+        for part, block in _row_blocks(chosen):
+            np.subtract(block, shift, out=values[part], casting="same_kind")
+            values[part] /= scale
+        return values
 
 
 def _combinations(dataset: xr.Dataset, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

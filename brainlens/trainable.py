@@ -45,10 +45,14 @@ class Trainable(abc.ABC):
     def fit(self, response: xr.Dataset, target: xr.Dataset) -> None:
         """Learn from trials that are aligned already.
 
+        Both may be larger than memory: they are read where they are indexed. `response["response"].values` is all of
+        it in memory, and stays there; `response["response"].isel(trial=rows).values` reads and standardises some
+        rows only, those of a stored array from 1 MiB through its memory map.
+
         Parameters
         ----------
         response
-            Follows schema response; dims (trial, voxel); standardised as the user asked.
+            Follows schema response; dims (trial, voxel); float32; standardised as the user asked.
         target
             Follows schema embedding; dims (trial, channel) or (trial, token, channel), row for row the
             trials of `response`.

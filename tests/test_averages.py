@@ -310,6 +310,111 @@ def test_lazy_variables_are_never_in_memory_as_a_whole(lazy):
     assert all(peak < 4_000_000 for peak in peaks.values()), peaks
 
 
+def is_lazy(dataset):
+    """Whether xarray would read something to show the first value; a variable in memory shows it."""
+    return "values with dtype=float32]" in repr(dataset["response"].variable)
+
+
+def test_a_lazy_response_stays_lazy_and_one_in_memory_is_standardised_at_once(lazy):
+    dataset, stored = lazy
+    statistics = training_statistics(dataset, standardize="training")
+    assert is_lazy(standardize(stored, *statistics))
+    assert is_lazy(standardize(stored.isel(trial=np.arange(0, 4000, 3), voxel=slice(0, 500)), *statistics))
+    assert not is_lazy(standardize(dataset, *statistics))
+    assert not is_lazy(standardize(stored.load(), *statistics))
+
+
+class Watched(xr.backends.BackendArray):
+    """An array that notes which rectangles are read."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.read = []
+
+    def __getitem__(self, key):
+        positions = (np.arange(size)[item] for size, item in zip(self.shape, key.tuple, strict=True))
+        self.read.append(tuple(np.atleast_1d(item).tolist() for item in positions))
+        return xr.Variable(("trial", "voxel"), self.values)[key.tuple].values
+
+
+def watched(values):
+    array = Watched(values)
+    dataset = responses(values)
+    lazy = xr.core.indexing.LazilyIndexedArray(array)
+    dataset["response"] = xr.Variable(("trial", "voxel"), lazy, dataset["response"].attrs)
+    return dataset, array
+
+
+KEYS = st.one_of(
+    st.integers(-6, 5),
+    st.slices(6),
+    st.lists(st.integers(-6, 5), max_size=8).map(lambda items: np.array(items, dtype=int)),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(rows=KEYS, sites=KEYS, first=KEYS, dtype=st.sampled_from(["float16", "float32", "float64"]), order=st.booleans())
+def test_whatever_is_indexed_is_what_standardising_at_once_gives_bit_by_bit(rows, sites, first, dtype, order):
+    values = (np.random.default_rng(0).standard_normal((6, 6)) * 30 + 100).astype(dtype)
+    dataset, _ = watched(values)
+    mean, std = training_statistics(responses(values), standardize="training")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(averages, "BLOCK_BYTES", 100)
+        lazy, expected = (
+            standardize(dataset, mean, std)["response"],
+            standardize(responses(values), mean, std)["response"],
+        )
+        if np.ndim(first) or isinstance(first, slice):
+            lazy, expected = lazy.isel(trial=first), expected.isel(trial=first)
+        n_rows = lazy.sizes["trial"]
+        if isinstance(rows, int):
+            rows = rows % n_rows if n_rows else []
+        elif not isinstance(rows, slice):
+            rows = rows % n_rows if n_rows else rows[:0]
+        keys = {"trial": rows, "voxel": sites}
+        for name in ("voxel", "trial") if order else ("trial", "voxel"):
+            lazy, expected = lazy.isel({name: keys[name]}), expected.isel({name: keys[name]})
+        xr.testing.assert_identical(lazy, expected)
+        assert lazy.values.dtype == np.float32
+
+
+def test_only_the_rows_and_sites_that_are_indexed_are_read():
+    values = np.random.default_rng(0).standard_normal((50, 8), dtype=np.float32)
+    dataset, array = watched(values)
+    mean, std = training_statistics(responses(values), standardize="training")
+    lazy = standardize(dataset.isel(voxel=[1, 2, 5]), mean.isel(voxel=[1, 2, 5]), std.isel(voxel=[1, 2, 5]))
+    assert array.read == []
+    lazy["response"].isel(trial=[40, 3]).values  # noqa: B018
+    assert array.read == [([40, 3], [1, 2, 5])]
+    pairs = lazy["response"].isel(trial=xr.DataArray([3, 4], dims="pair"), voxel=xr.DataArray([0, 2], dims="pair"))
+    expected = standardize(responses(values), mean, std)["response"].values[[3, 4], [1, 5]]
+    np.testing.assert_array_equal(pairs.values, expected)
+    assert array.read[1:] == [([3, 4], [1, 5])]
+
+
+def test_all_values_are_read_once_and_kept_but_not_those_of_a_selection():
+    values = np.random.default_rng(0).standard_normal((50, 8), dtype=np.float32)
+    dataset, array = watched(values)
+    lazy = standardize(dataset, *training_statistics(responses(values), standardize="training"))
+    first = lazy["response"].isel(trial=slice(0, 5)).values
+    assert np.shares_memory(lazy["response"].values, lazy["response"].values)
+    np.testing.assert_array_equal(lazy["response"].isel(trial=slice(0, 5)).values, first)
+    assert len(array.read) == 2
+    assert dataset["response"].copy(deep=True).identical(dataset["response"])
+
+
+def test_batches_of_a_lazy_response_are_never_in_memory_as_a_whole(lazy):
+    _, stored = lazy
+    statistics = training_statistics(stored, standardize="training")
+
+    def stream():
+        response = standardize(stored, *statistics)["response"]
+        for start in range(0, 4000, 100):
+            response.isel(trial=slice(start, start + 100)).values  # noqa: B018
+
+    assert peak_bytes(stream) < 2_000_000
+
+
 def test_lazy_variables_give_what_those_in_memory_give(lazy):
     dataset, stored = lazy
     mean, std = training_statistics(dataset, standardize="training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -10,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ import pytest
 import xarray as xr
 
 import brainlens
+from brainlens import averages, schema, trials
+from brainlens.batches import MappedArray
 from brainlens.plugins import GROUP, PluginHost
 
 HOOKS = """
@@ -47,6 +51,10 @@ def brainlens_components():
         brainlens.Component(
             name="toy.fault", role="decoder", summary="Faults.", version="1", target="brainlens_toy_decoder:Fault",
             params=FaultParams, output=("embedding",),
+        ),
+        brainlens.Component(
+            name="toy.stream", role="decoder", summary="Sums.", version="1", target="brainlens_toy_decoder:Stream",
+            output=("embedding",),
         ),
         brainlens.Component(
             name="toy.function", role="decoder", summary="None.", version="1", target="brainlens_toy_decoder:function"
@@ -98,6 +106,21 @@ class Noise(Ridge):
     @params.setter
     def params(self, value):
         pass
+
+
+class Stream(brainlens.Trainable):
+    reading = False
+
+    def fit(self, response, target):
+        Stream.reading, self.product_ = True, 0
+        for rows in np.array_split(np.random.default_rng(0).permutation(response.sizes["trial"]), 40):
+            x = response["response"].isel(trial=rows).values
+            y = target["embedding"].isel(trial=rows).values
+            self.product_ = self.product_ + x[:, :5].T @ y
+        Stream.reading = False
+
+    def predict(self, response):
+        return label(response["response"].isel(voxel=slice(0, 5)).values @ self.product_, ("trial", "channel"))
 
 
 class Fault(brainlens.Trainable):
@@ -441,6 +464,76 @@ def test_a_large_target_that_is_mapped_from_disk_is_joined_alike(tmp_path: Path,
     train = select(study["response"], "train")
     expected = study["target"]["embedding"].sel(stimulus=train["stimulus_id"].values).values
     np.testing.assert_array_equal(target["embedding"].values, expected)
+
+
+# Larger than memory
+
+
+@pytest.fixture
+def large(tmp_path: Path, plugin_folder: Any) -> brainlens.Registry:
+    """8 MB of responses, 16 MB as float32, and 2.4 MB of targets, both mapped from their files."""
+    rng = np.random.default_rng(0)
+    response = xr.Dataset(
+        {
+            "response": (("trial", "voxel"), rng.standard_normal((2000, 2000), dtype=np.float32).astype(np.float16)),
+            "roi_mask": (("roi", "voxel"), rng.random((1, 2000)) < 0.5),
+        },
+        {
+            "trial": np.arange(2000),
+            "voxel": np.arange(2000),
+            "roi": ["V1"],
+            "stimulus_id": ("trial", rng.integers(0, 200, 2000)),
+            "session": ("trial", np.arange(2000) // 500),
+        },
+        {"schema": "response.v1", "subject": "subj01", "units": "z"},
+    )
+    target = xr.Dataset(
+        {"embedding": (("stimulus", "channel"), rng.standard_normal((200, 3000), dtype=np.float32))},
+        {"stimulus": np.arange(200), "channel": np.arange(3000)},
+        {"schema": "embedding.v1", "model": "planted"},
+    )
+    plugin_folder.add("toy", HOOKS, decoder=WORK)
+    made = brainlens.open(tmp_path / "large.zarr", host=plugin_folder.host(), quiet=True)
+    made.put("response", response)
+    made.put("target", target)
+    return made
+
+
+def test_a_decoder_that_streams_is_fitted_in_less_memory_than_its_data(
+    large: brainlens.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(averages, "BLOCK_BYTES", 2**18)
+    monkeypatch.setattr(trials, "row_blocks", functools.partial(schema.row_blocks, block_bytes=2**18))
+    fit(large, "first", "toy.stream")
+    tracemalloc.start()
+    fit(large, "second", "toy.stream")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+@pytest.mark.parametrize("roi", [None, "V1"])
+def test_batches_of_a_decoder_read_their_own_rows_and_no_others(
+    large: brainlens.Registry, monkeypatch: pytest.MonkeyPatch, roi: str | None
+) -> None:
+    read: list[tuple[int, ...]] = []
+
+    def noted(self: MappedArray, *key: Any) -> np.ndarray:
+        values = rectangle(self, *key)
+        if work().Stream.reading:
+            read.append(values.shape)
+        return values
+
+    rectangle = MappedArray.rectangle
+    monkeypatch.setattr(MappedArray, "rectangle", noted)
+    fit(large, "m", "toy.stream", roi=roi)
+    n_sites = large["m"].sizes["voxel"]
+    assert (n_sites < 1100) is (roi == "V1")
+    assert read == [(50, n_sites), (50, 3000)] * 40
+    read.clear()
+    cross(large, "d", "toy.stream", roi=roi, leave_out="session")
+    assert len(read) == 4 * 2 * 40
+    assert {shape[0] for shape in read} == {37, 38}
 
 
 def test_what_is_learnt_comes_back_with_its_shape(registry: brainlens.Registry) -> None:
