@@ -236,11 +236,13 @@ def reindex(ctx: click.Context) -> None:
 @main.command()
 @click.option("--quick", is_flag=True, help="Do not try the decoders.")
 @json_option
-def doctor(quick: bool, as_json: bool) -> None:
+@registry_option
+@click.pass_context
+def doctor(ctx: click.Context, quick: bool, as_json: bool) -> None:
     """Check versions, devices and plugins; paste the output into a bug report."""
     from brainlens.doctor import diagnose, lines
 
-    report = diagnose(plugin_host(), passes=not quick)
+    report = diagnose(plugin_host(), passes=not quick, registry=registry_path(ctx))
     if as_json:
         print_json(report)
     else:

@@ -11,7 +11,7 @@ import reprlib
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +160,20 @@ def compute(work: Workplace, component_name: str, given: Mapping[str, Any], sett
         return name
     work.place.refuse_taken(name)
     function = work.host.resolve(component)
-    opened = {key: open_input(work.place, component, key, job.inputs.get(key, [])) for key in component.inputs}
-    started = time.monotonic()
-    with guarded(work.host, component, "computing"):
-        made = function(**opened, params=job.params, context=job.context)
-    store_result(work, name, made, job, recipe, started)
+    with with_scratch(work, job, recipe) as job:
+        opened = {key: open_input(work.place, component, key, job.inputs.get(key, [])) for key in component.inputs}
+        started = time.monotonic()
+        with guarded(work.host, component, "computing"):
+            made = function(**opened, params=job.params, context=job.context)
+        store_result(work, name, made, job, recipe, started)
     return name
+
+
+@contextlib.contextmanager
+def with_scratch(work: Workplace, job: Job, recipe: Mapping[str, Any]) -> Iterator[Job]:
+    """Give the component a folder for intermediate files, which is deleted once the result is stored."""
+    with work.place.scratch(digest_of(recipe).removeprefix("sha256:")) as folder:
+        yield replace(job, context=replace(job.context, scratch=folder))
 
 
 def open_input(

@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from brainlens.errors import BrainlensError, closest
+from brainlens.index import PRIVATE
 from brainlens.plugins import DISABLE, Plugin, PluginHost
+from brainlens.scratch import FOLDER, left_over, user_folder
 
 LIBRARIES = (
     "click", "diffusers", "google-crc32c", "h5py", "jsonschema", "matplotlib", "nibabel", "nilearn", "numpy", "obstore",
@@ -32,7 +34,7 @@ LIBRARIES = (
 _BUILDS = ("torch", "torchvision", "torchaudio")
 
 
-def diagnose(host: PluginHost, *, passes: bool = True) -> dict[str, Any]:
+def diagnose(host: PluginHost, *, passes: bool = True, registry: str = "") -> dict[str, Any]:
     """Describe this installation as a JSON value.
 
     Parameters
@@ -41,6 +43,8 @@ def diagnose(host: PluginHost, *, passes: bool = True) -> dict[str, Any]:
         The plugins to look at; all of them are loaded.
     passes
         Whether each decoder is fitted to a small simulated study in a temporary folder, which imports what it needs.
+    registry
+        Path of a registry whose scratch folders are listed, if it is there.
 
     Returns
     -------
@@ -49,6 +53,7 @@ def diagnose(host: PluginHost, *, passes: bool = True) -> dict[str, Any]:
         `cu128` or `cpu` by library. `torch_wanted`: the version of torch that its companions demand. `cpus`: number.
         `memory_gb`: number. `gpus`: list of `name` and `memory_gb`. `plugins`: list of `name`, `distribution`,
         `version`, `state`, `error`, `details`, `components`. `passes`: `ok` or what went wrong, by decoder.
+        `scratch`: list of `folder` and `size_mb`.
         `problems`: list of text, empty when all is well.
     """
     plugins = host.plugins(load=True)
@@ -64,6 +69,7 @@ def diagnose(host: PluginHost, *, passes: bool = True) -> dict[str, Any]:
         "gpus": list(_gpus()),
         "plugins": [_described(plugin) for plugin in plugins],
         "passes": {},
+        "scratch": list(_scratch(registry)),
     }
     for plugin in plugins if passes else ():
         report["passes"] |= _try_decoders(host, plugin)
@@ -87,6 +93,10 @@ def lines(report: dict[str, Any]) -> list[str]:
         text += [f"    {line}" for line in plugin["details"].splitlines()]
         tried = {name: report["passes"][name] for name in plugin["components"] if name in report["passes"]}
         text += [f"    {name}: {outcome}" for name, outcome in tried.items()]
+    text += [
+        f"scratch folder {item['folder']} ({item['size_mb']} MB): of a computation that is under way or was interrupted"
+        for item in report["scratch"]
+    ]
     problems = [f"problem: {problem}" for problem in report["problems"]]
     return text + (problems or ["no problems found"])
 
@@ -161,6 +171,14 @@ def _gpus() -> Iterator[dict[str, Any]]:
         name, _, mebibytes = line.rpartition(",")
         if mebibytes.strip().isdigit():
             yield {"name": name.strip(), "memory_gb": round(int(mebibytes) * 2**20 / 1e9, 1)}
+
+
+def _scratch(registry: str) -> Iterator[dict[str, Any]]:
+    local = registry.removeprefix("file://")
+    roots = [user_folder()] if "://" in local or not local else [Path(local) / PRIVATE / FOLDER, user_folder()]
+    for root in roots:
+        for folder, size in left_over(root):
+            yield {"folder": str(folder), "size_mb": round(size / 1e6, 1)}
 
 
 def _described(plugin: Plugin) -> dict[str, Any]:

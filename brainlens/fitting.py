@@ -26,6 +26,7 @@ from brainlens.compute import (
     make_params,
     result_name,
     store_result,
+    with_scratch,
 )
 from brainlens.errors import ParameterError, PluginError, RegistryError, closest
 from brainlens.manifest import entry_of
@@ -59,23 +60,30 @@ def fit(
     if is_stored(work.place, name, recipe, settings):
         return name
     work.place.refuse_taken(name)
+    with with_scratch(work, job, recipe) as job:
+        started = time.monotonic()
+        frame, weights = _fit_model(work, job, preparation)
+        store_result(work, name, frame, job, recipe, started, extra={checkpoints.FILE: weights})
+    return name
+
+
+def _fit_model(work: Workplace, job: Job, preparation: Preparation) -> tuple[xr.Dataset, bytes]:
+    """Return what is stored of a fitted model, and its weights."""
     stored, target = (open_dataset(work.place, job.inputs[key][0].name) for key in ("response", "target"))
     chosen = select_trials(prepare_sites(stored, preparation), preparation, default="train")
     response = prepare_trials(chosen, preparation)
     # Averages are trials of their own, with labels of their own: no trial of the target is theirs by its label.
     unused = None if preparation.average else np.setdiff1d(stored["trial"].values, chosen["trial"].values)
-    started = time.monotonic()
     aligned = align_targets(response, target, unused=unused)
     decoder, mean, std = _fit_one(work, job, response, aligned, preparation)
-    with guarded(work.host, component, "saving"):
+    with guarded(work.host, job.component, "saving"):
         content, sha256 = checkpoints.pack_weights(decoder.state())
     frame = _model_frame(response, target, mean, std).assign_attrs(
         standardize=preparation.standardize, weights_sha256=sha256
     )
     frame = frame.assign_coords(training_trial=chosen["trial"].values)
     frame["training_digest"] = ("training_trial", trial_digests(chosen))
-    store_result(work, name, frame, job, recipe, started, extra={checkpoints.FILE: content})
-    return name
+    return frame, content
 
 
 def predict(
@@ -151,17 +159,30 @@ def cross_predict(
     if is_stored(work.place, name, recipe, settings):
         return name
     work.place.refuse_taken(name)
+    with with_scratch(work, job, recipe) as job:
+        started = time.monotonic()
+        decoded = _predict_folds(work, job, preparation, leave_out=leave_out, n_folds=n_folds)
+        store_result(work, name, decoded, job, recipe, started)
+    return name
+
+
+def _predict_folds(
+    work: Workplace, job: Job, preparation: Preparation, *, leave_out: str, n_folds: int | None
+) -> xr.Dataset:
+    """Return the predictions of all folds, joined."""
+    component = job.component
     stored, target = (open_dataset(work.place, job.inputs[key][0].name) for key in ("response", "target"))
     chosen = select_trials(prepare_sites(stored, preparation), preparation, default="all")
     response = prepare_trials(chosen, preparation)
     unused = None if preparation.average else np.setdiff1d(stored["trial"].values, chosen["trial"].values)
     parted = folds(response, leave_out, n_folds=n_folds, seed=job.context.seed)
-    started = time.monotonic()
     aligned = align_targets(response, target, unused=unused)
     parts = []
-    for fold in job.context.progress(parted, label=f"{component.name} without {leave_out}"):
+    numbered = list(enumerate(parted, start=1))
+    for number, fold in job.context.progress(numbered, label=f"{component.name} without {leave_out}"):
         training = response.isel(trial=fold.train)
-        decoder, mean, std = _fit_one(work, job, training, aligned.isel(trial=fold.train), preparation)
+        alone = _with_own_scratch(job, f"fold-{number}")
+        decoder, mean, std = _fit_one(work, alone, training, aligned.isel(trial=fold.train), preparation)
         left = response.isel(trial=fold.test)
         with guarded(work.host, component, "predicting"):
             made = decoder.predict(standardize(left, mean, std))
@@ -172,9 +193,16 @@ def cross_predict(
             )
         )
     with guarded(work.host, component, "joining the folds"):
-        decoded = _join_folds(parts, response)
-    store_result(work, name, decoded, job, recipe, started)
-    return name
+        return _join_folds(parts, response)
+
+
+def _with_own_scratch(job: Job, part: str) -> Job:
+    """Give one of several fits of a computation a scratch folder of its own."""
+    if job.context.scratch is None:
+        return job
+    folder = job.context.scratch / part
+    folder.mkdir(exist_ok=True)
+    return replace(job, context=replace(job.context, scratch=folder))
 
 
 def _fit_one(

@@ -22,9 +22,9 @@ from brainlens import manifest
 from brainlens.errors import RegistryError, closest
 from brainlens.index import PRIVATE, Index
 from brainlens.records import Entry
+from brainlens.scratch import FOLDER, LOCKLESS, claim_folder, held
 from brainlens.write import sync_folder, sync_tree
 
-_LOCKLESS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 _OCCUPIED = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -117,6 +117,21 @@ class LocalPlace:
                 os.close(claim)
                 with contextlib.suppress(OSError):
                     os.unlink(f"{area}.lock")
+
+    @contextlib.contextmanager
+    def scratch(self, key: str) -> Iterator[Path | None]:
+        """Give the scratch folder of a recipe; it is gone afterwards, but for what an exception leaves in it.
+
+        Raises
+        ------
+        RegistryError
+            If the registry cannot be written, or another process computes by this recipe.
+        """
+        with _explained(self.root):
+            self._make_root()
+            claimed = claim_folder(self.root / PRIVATE / FOLDER, key)
+        with held(claimed) as folder:
+            yield folder
 
     def publish(self, staged: Path, name: str) -> None:
         """Flush a staged folder and give it its name.
@@ -365,7 +380,7 @@ def _try_lock(descriptor: int, how: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno in _LOCKLESS:
+        if error.errno in LOCKLESS:
             return False
         raise
     return True

@@ -199,12 +199,16 @@ class Context:
         `"float32"`, `"bfloat16"` or `"float16"`.
     quiet
         Whether progress bars are off.
+    scratch
+        Folder for intermediate files, the same one for the same recipe: what a killed process left there is found by
+        the next. It is deleted once the result is stored. None where there is no place for it.
     """
 
     seed: int = 0
     device: str = "cpu"
     precision: str = "float32"
     quiet: bool = True
+    scratch: Path | None = None
     sources: list[Path] = field(default_factory=list, repr=False)
 
     def source(self, path: str | Path) -> Path:

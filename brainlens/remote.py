@@ -26,6 +26,7 @@ from brainlens import manifest
 from brainlens.errors import BrainlensError, RegistryError, closest
 from brainlens.labels import check_name
 from brainlens.records import Entry
+from brainlens.scratch import claim_folder, held, user_folder
 
 _CLAIM = "claim.json"
 _SHARED: dict[str, Any] = {}
@@ -130,6 +131,26 @@ class RemotePlace:
         """Give an empty local folder; it is gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="brainlens-") as folder:
             yield Path(folder)
+
+    @contextlib.contextmanager
+    def scratch(self, key: str) -> Iterator[Path | None]:
+        """Give the scratch folder of a recipe, in the user's cache; it is gone afterwards, as in a local registry.
+
+        Raises
+        ------
+        RegistryError
+            If the cache cannot be written, or another process on this machine computes by this recipe.
+        """
+        root = user_folder()
+        try:
+            claimed = claim_folder(root, hashlib.sha256(f"{self.url} {key}".encode()).hexdigest())
+        except OSError as error:
+            raise RegistryError(
+                f"scratch folder: expected a cache that can be written, found {str(root)!r}, which cannot "
+                f"({error.strerror}). Nothing was computed. Set XDG_CACHE_HOME to a folder with room."
+            ) from error
+        with held(claimed) as folder:
+            yield folder
 
     def publish(self, staged: Path, name: str) -> None:
         """Claim the name, upload the data, then the metadata, then the manifest; withdraw everything on failure.

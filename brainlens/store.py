@@ -38,6 +38,7 @@ class Place(Protocol):
     def names(self) -> list[str]: ...  # noqa: D102
     def broken(self) -> dict[str, str]: ...  # noqa: D102
     def stage(self) -> Any: ...  # noqa: D102
+    def scratch(self, key: str) -> Any: ...  # noqa: D102
     def publish(self, staged: Path, name: str) -> None: ...  # noqa: D102
     def refuse_taken(self, name: str) -> None: ...  # noqa: D102
     def remove(self, name: str) -> None: ...  # noqa: D102

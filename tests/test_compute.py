@@ -106,6 +106,12 @@ def fault(*, params, context):
         raise KeyError("voxels")
     if params.fault == "deep":
         np.linalg.inv(np.zeros((2, 2)))
+    if params.fault == "keep":
+        CALLS.append((context.scratch, sorted(path.name for path in context.scratch.iterdir())))
+        (context.scratch / "half").touch()
+        if len(CALLS) == 1:
+            raise KeyError("voxels")
+        return good
     if params.fault == "exit":
         sys.exit(3)
     return {
@@ -502,3 +508,18 @@ def test_seeds_become_plain_numbers() -> None:
     assert type(check_seed(np.uint8(3))) is int
     with pytest.raises(brainlens.ParameterError, match=r"seed: expected a whole number from 0, found np\.int64\(-3\)"):
         check_seed(np.int64(-3))
+
+
+def test_a_component_that_failed_finds_what_it_kept_and_nothing_is_left_once_it_is_stored(
+    registry: brainlens.Registry,
+) -> None:
+    folder = Path(registry.path) / ".brainlens" / "scratch"
+    with pytest.raises(brainlens.PluginError, match="failed while computing: KeyError"):
+        registry.compute("toy.fault", fault="keep")
+    assert len(list(folder.iterdir())) == 1
+    registry.compute("toy.fault", fault="keep")
+    (first, nothing), (second, half) = calls()
+    assert first == second
+    assert first.parent == folder
+    assert (nothing, half) == ([], ["half"])
+    assert list(folder.iterdir()) == []

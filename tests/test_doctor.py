@@ -71,6 +71,23 @@ def test_a_misspelt_name_of_a_disabled_plugin_is_a_problem(host_of, monkeypatch)
     ]
 
 
+def test_scratch_folders_of_the_registry_and_the_user_are_listed_and_are_no_problem(host_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for root, size in (("study.zarr/.brainlens", 2_500_000), ("cache/brainlens", 10)):
+        (tmp_path / root / "scratch/ab").mkdir(parents=True)
+        (tmp_path / root / "scratch/ab/epoch-3").write_bytes(b"x" * size)
+        (tmp_path / root / "scratch/ab.lock").touch()
+    report = diagnose(host_of(), passes=False, registry=str(tmp_path / "study.zarr"))
+    assert report["scratch"] == [
+        {"folder": str(tmp_path / "study.zarr/.brainlens/scratch/ab"), "size_mb": 2.5},
+        {"folder": str(tmp_path / "cache/brainlens/scratch/ab"), "size_mb": 0.0},
+    ]
+    (line, _) = [line for line in lines(report) if line.startswith("scratch")]
+    assert line.endswith("scratch/ab (2.5 MB): of a computation that is under way or was interrupted")
+    assert report["problems"] == []
+    assert len(diagnose(host_of(), passes=False, registry="s3://bucket/study.zarr")["scratch"]) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -8,7 +8,9 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -57,17 +59,25 @@ def brainlens_components():
             output=("embedding",),
         ),
         brainlens.Component(
+            name="toy.long", role="decoder", summary="Epochs.", version="1", target="brainlens_toy_decoder:Long",
+            params=Params, output=("embedding",),
+        ),
+        brainlens.Component(
             name="toy.function", role="decoder", summary="None.", version="1", target="brainlens_toy_decoder:function"
         ),
     ]
 """
 
 WORK = """
+import os
+import signal
+
 import numpy as np
 import xarray as xr
 
 import brainlens
 
+EPOCHS = []
 FITS = []
 PREDICTIONS = []
 
@@ -106,6 +116,26 @@ class Noise(Ridge):
     @params.setter
     def params(self, value):
         pass
+
+
+class Long(brainlens.Trainable):
+    # Six epochs; killed or failing where the environment says so.
+    def fit(self, response, target):
+        folder = self.context.scratch
+        done = sorted(folder.glob("epoch-*.npy"))
+        self.product_ = np.load(done[-1]) if done else np.zeros((response.sizes["voxel"], target.sizes["channel"]))
+        for epoch in range(len(done), 6):
+            place = f"{folder.name}:{epoch}"
+            if place.endswith(os.environ.get("TOY_KILL", "never")):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if place.endswith(os.environ.get("TOY_FAIL", "never")):
+                raise RuntimeError("no more")
+            EPOCHS.append(place)
+            self.product_ = self.product_ + response["response"].values.T @ target["embedding"].values / (epoch + 1)
+            np.save(folder / f"epoch-{epoch}.npy", self.product_)
+
+    def predict(self, response):
+        return label(response["response"].values @ self.product_, ("trial", "channel"))
 
 
 class Stream(brainlens.Trainable):
@@ -534,6 +564,96 @@ def test_batches_of_a_decoder_read_their_own_rows_and_no_others(
     cross(large, "d", "toy.stream", roi=roi, leave_out="session")
     assert len(read) == 4 * 2 * 40
     assert {shape[0] for shape in read} == {37, 38}
+
+
+# Long fits that are interrupted
+
+
+def scratch(registry: brainlens.Registry) -> list[str]:
+    folder = Path(registry.path) / ".brainlens" / "scratch"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+CALL = """
+import sys
+from importlib.metadata import distributions
+sys.path.insert(0, sys.argv[1])
+import brainlens
+from brainlens.plugins import PluginHost
+host = PluginHost([p for d in distributions(path=[sys.argv[1]]) for p in d.entry_points])
+registry = brainlens.open(sys.argv[2], host=host, quiet=True)
+common = {"response": "response", "target": "target", "name": "m", "device": "cpu"}
+if sys.argv[3] == "fit":
+    registry.fit("toy.long", **common)
+else:
+    registry.cross_predict("toy.long", leave_out="run", **common)
+"""
+
+
+def killed(registry: brainlens.Registry, plugin_folder: Any, verb: str, at: str) -> None:
+    """Let another process make a call, and kill it at one epoch."""
+    command = [sys.executable, "-c", CALL, str(plugin_folder.path), registry.path, verb]
+    done = subprocess.run(command, env={**os.environ, "TOY_KILL": at}, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_fit_that_was_killed_goes_on_where_it_stopped(registry: brainlens.Registry, plugin_folder: Any) -> None:
+    killed(registry, plugin_folder, "fit", ":3")
+    folder, lock = scratch(registry)
+    assert lock == f"{folder}.lock"
+    assert registry.list() == ["response", "target"]
+    assert registry.verify() == ["response", "target"]
+    fit(registry, "m", "toy.long")
+    epochs = work().EPOCHS
+    assert epochs == [f"{folder}:{epoch}" for epoch in (3, 4, 5)]
+    assert scratch(registry) == []
+    fit(registry, "whole", "toy.long")
+    assert epochs[3:] == [f"{folder}:{epoch}" for epoch in range(6)]
+    assert weights(registry, "m") == weights(registry, "whole")
+
+
+def test_every_fold_goes_on_where_it_stopped(registry: brainlens.Registry, plugin_folder: Any) -> None:
+    killed(registry, plugin_folder, "cross_predict", "fold-3:2")
+    crossed = cross(registry, "m", "toy.long")
+    epochs = work().EPOCHS
+    assert epochs == [f"fold-3:{epoch}" for epoch in range(2, 6)] + [f"fold-4:{epoch}" for epoch in range(6)]
+    assert scratch(registry) == []
+    again = cross(registry, "whole", "toy.long")
+    np.testing.assert_array_equal(registry[crossed]["embedding"].values, registry[again]["embedding"].values)
+
+
+def test_a_fit_that_failed_keeps_what_it_had_and_another_recipe_does_not_find_it(
+    registry: brainlens.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_FAIL", ":2")
+    with pytest.raises(brainlens.PluginError, match="failed while fitting: RuntimeError: no more"):
+        fit(registry, "m", "toy.long")
+    (folder,) = scratch(registry)
+    monkeypatch.delenv("TOY_FAIL")
+    work().EPOCHS.clear()
+    fit(registry, "other", "toy.long", seed=1)
+    assert len(work().EPOCHS) == 6
+    assert not work().EPOCHS[0].startswith(folder)
+    assert scratch(registry) == [folder]
+    fit(registry, "m", "toy.long")
+    assert work().EPOCHS[6:] == [f"{folder}:{epoch}" for epoch in range(2, 6)]
+    assert scratch(registry) == []
+
+
+def test_a_fit_that_another_process_is_at_is_refused(registry: brainlens.Registry) -> None:
+    held = []
+
+    def meanwhile(decoder: Any, response: Any, target: Any) -> None:
+        held.append(decoder.context.scratch)
+        with pytest.raises(brainlens.RegistryError, match="^scratch folder .*: expected nobody at this computation"):
+            fit(registry, "other", "toy.long")
+        fit(registry, "another-recipe", "toy", penalty=3.0)
+        decoder.product_ = np.eye(N_VOXELS, N_CHANNELS)
+
+    work().Long.fit = meanwhile
+    fit(registry, "m", "toy.long")
+    assert len(held) == 1
+    assert sorted(set(registry.list())) == ["another-recipe", "m", "response", "target"]
 
 
 def test_what_is_learnt_comes_back_with_its_shape(registry: brainlens.Registry) -> None:

@@ -333,6 +333,35 @@ def test_a_dataset_is_removed_once(place):
     assert sorted(outcomes) == ["no dataset 'x'"] * 3 + ["removed"]
 
 
+# Scratch folders.
+
+
+def test_a_scratch_folder_is_no_dataset_and_is_never_swept(place, staging):
+    put(place, "x")
+    with pytest.raises(ValueError, match="mine"), place.scratch("ab" * 32) as folder:  # noqa: PT012
+        (folder / "manifest.json").write_text("{}")
+        raise ValueError("mine")
+    put(place, "y")
+    place.remove("y")
+    assert folder == place.root / ".brainlens/scratch" / ("ab" * 16)
+    assert everything(folder) == ["manifest.json"]
+    assert place.names() == ["x"]
+    assert place.broken() == {}
+    with place.scratch("ab" * 32) as again:
+        assert everything(again) == ["manifest.json"]
+    assert everything(place.root / ".brainlens/scratch") == []
+
+
+def test_a_scratch_folder_on_a_read_only_disk_is_refused_as_storing_is(place, monkeypatch):
+    def refuse(path, *args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system", str(place.root / ".brainlens/scratch"))
+
+    put(place, "x")
+    monkeypatch.setattr("brainlens.local.claim_folder", refuse)
+    with pytest.raises(RegistryError, match="expected a folder that can be written, found a read-only one"):
+        place.scratch("ab").__enter__()
+
+
 # Links.
 
 

@@ -76,6 +76,7 @@ def test_whatever_decides_the_numbers_changes_the_recipe(change: dict[str, Any])
         {"sources": [{"sha256": "sha256:2", "path": "/moved"}]},
         {"options": {"roi": "V1", "split": None}},
         {"context": Context(seed=0, device="cpu", quiet=False)},
+        {"context": Context(seed=0, device="cpu", scratch=Path("folder"))},
     ],
 )
 def test_names_and_places_do_not_change_the_recipe(change: dict[str, Any]) -> None:

@@ -393,3 +393,26 @@ def test_the_claim_says_who_holds_it():
     claim = json.loads(remote._new_claim())
     assert set(claim) == {"host", "process", "token"}
     assert remote._new_claim() != remote._new_claim()
+
+
+# Scratch folders.
+
+
+def test_a_scratch_folder_lies_in_the_users_cache_and_is_of_this_registry_alone(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    other = open_place(f"memory://{uuid.uuid4().hex}", must_exist=False)
+    with place.scratch("ab") as folder, other.scratch("ab") as elsewhere:
+        assert folder.parent == elsewhere.parent == tmp_path / "cache/brainlens/scratch"
+        assert folder != elsewhere
+        with pytest.raises(RegistryError, match="expected nobody at this computation"):
+            place.scratch("ab").__enter__()
+    assert list((tmp_path / "cache/brainlens/scratch").iterdir()) == []
+    assert place.names() == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(place, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    text = "scratch folder: expected a cache that can be written, found .*cache/brainlens/scratch', which cannot .Not a"
+    with pytest.raises(RegistryError, match=text):
+        place.scratch("ab").__enter__()
