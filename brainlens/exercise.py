@@ -82,8 +82,8 @@ def planted_map_problems(attempt: Attempt) -> Iterator[str]:
     registry = attempt.registry(response=attempt.study["response"], target=target, wrong=wrong)
     attempt.fit(registry, "model")
     attempt.fit(registry, "control", target="wrong")
-    score = _identify(attempt.predict(registry, "model"), target)
-    control = _identify(attempt.predict(registry, "control"), wrong)
+    score = min(_identify(attempt.predict(registry, "model"), target))
+    control = max(_identify(attempt.predict(registry, "control"), wrong))
     name = f"component {attempt.component.name!r}"
     if not score >= LEAST_SCORE:
         yield f"{name}: expected two-way identification of at least {LEAST_SCORE} (chance 0.5), found {score:.3f}."
@@ -298,12 +298,17 @@ def _make(attempt: Attempt) -> Trainable:
     return made
 
 
-def _identify(predicted: xr.Dataset, target: xr.Dataset) -> float:
-    """Score predicted embeddings of test trials among the targets of all test stimuli; chance is 0.5."""
+def _identify(predicted: xr.Dataset, target: xr.Dataset) -> list[float]:
+    """Score predicted embeddings of test trials among the targets of all test stimuli; one score for each variant.
+
+    Chance is 0.5.
+    """
     gallery, columns = np.unique(predicted["stimulus_id"].values, return_inverse=True)
     candidates = target["embedding"].sel(stimulus=gallery).values.reshape(len(gallery), -1)
-    embedding = predicted["embedding"].values.reshape(predicted.sizes["trial"], -1)
-    return float(two_way_identification(correlate(embedding, candidates), columns).mean())
+    embedding = predicted["embedding"]
+    variants = embedding if "variant" in embedding.dims else embedding.expand_dims("variant")
+    rows = [each.values.reshape(predicted.sizes["trial"], -1) for each in variants]
+    return [float(two_way_identification(correlate(each, candidates), columns).mean()) for each in rows]
 
 
 def _is_close(found: np.ndarray, expected: np.ndarray) -> bool:

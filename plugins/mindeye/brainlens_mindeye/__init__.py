@@ -1,0 +1,33 @@
+"""MindEye: what the plugin provides; parameters are in `params`, the work is done in the other modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import brainlens
+from brainlens_mindeye.params import HighLevelParams
+
+CITATIONS = (
+    "Scotti et al. (2023), Reconstructing the Mind's Eye, NeurIPS, arXiv:2305.18274",
+    "Scotti et al. (2024), MindEye2, ICML, arXiv:2403.11207",
+    "Kim et al. (2020), MixCo, arXiv:2010.06300",
+    "Ho, Jain & Abbeel (2020), Denoising diffusion probabilistic models, NeurIPS, arXiv:2006.11239",
+)
+
+
+@brainlens.hookimpl
+def brainlens_components() -> Iterable[brainlens.Component]:
+    """Name the components of this plugin."""
+    return [
+        brainlens.Component(
+            name="mindeye",
+            role="decoder",
+            summary="Voxels to image embeddings: a contrastive submodule for retrieval, a diffusion prior to repaint.",
+            version="1",
+            target="brainlens_mindeye.decoder:MindEyeDecoder",
+            params=HighLevelParams,
+            output=("embedding",),
+            uses_device=True,
+            citations=CITATIONS,
+        )
+    ]

@@ -1,0 +1,246 @@
+"""What MindEye's high level learns: embeddings that name the image among others, and others that can be painted.
+
+Two submodules on one backbone. The projector's output is compared with the target by the contrastive losses; the
+backbone's output is the condition of the diffusion prior, whose output lies where the targets lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from brainlens_mindeye.feed import Order, Rows, Subject, as_float, blocks
+from brainlens_mindeye.loop import Batch, Outputs
+from brainlens_mindeye.losses import Mixture, bimixco, draw_mixture, soft_clip, temperature_at
+from brainlens_mindeye.network import Network, on_sphere
+from brainlens_mindeye.params import HighLevelParams
+from brainlens_mindeye.prior import PriorNetwork, make_noise_schedule
+
+# Stimuli that a validation looks among; more would take long and say little more.
+POOL = 300
+
+
+@dataclass(frozen=True)
+class TargetSpace:
+    """Where the training targets lie.
+
+    Parameters
+    ----------
+    mean
+        Of the training targets, 0 where they are not centred; dims (token, channel).
+    scale
+        What centred targets are multiplied by for the prior, so that their values have variance 1 on average. For
+        targets of length 1 with d channels that are not centred this is the square root of d, as published.
+    length
+        Mean length of a centred target, all tokens together.
+    """
+
+    mean: Tensor
+    scale: float
+    length: float
+
+    def to(self, device: str) -> TargetSpace:
+        """Return the same on a device."""
+        return TargetSpace(self.mean.to(device), self.scale, self.length)
+
+
+def measure_targets(subjects: Sequence[Subject], *, centre: bool) -> TargetSpace:
+    """Read the training targets once, a block at a time, each stimulus of each subject once."""
+    total, squares, n = torch.zeros(subjects[0].target.shape[1:], dtype=torch.float64), 0.0, 0
+    lengths = 0.0
+    shown = [subject.target.isel(trial=np.sort(subject.trials[subject.first])) for subject in subjects]
+    for target in shown:
+        for _, block in blocks(target):
+            total += as_float(block).sum(dim=0, dtype=torch.float64)
+            n += len(block)
+    mean = (total / n if centre else torch.zeros_like(total)).float()
+    for target in shown:
+        for _, block in blocks(target):
+            away = (as_float(block) - mean).flatten(1).square().sum(dim=1, dtype=torch.float64)
+            squares += float(away.sum())
+            lengths += float(away.sqrt().sum())
+    return TargetSpace(mean, (squares / (n * mean.numel())) ** -0.5, lengths / n)
+
+
+class HighLevel(nn.Module):
+    """Backbone, projector and prior in one module.
+
+    Parameters
+    ----------
+    n_voxels
+        Of each subject.
+    shape
+        Tokens and channels of the target.
+    params
+        Sizes and kinds.
+    """
+
+    def __init__(self, n_voxels: Sequence[int], shape: tuple[int, int], params: HighLevelParams) -> None:
+        super().__init__()
+        self.network = Network(
+            n_voxels, shape, width=params.width, entry=params.entry, backbone=params.backbone,
+            n_blocks=params.n_blocks, projector_width=params.projector_width, entry_dropout=params.entry_dropout,
+            dropout=params.dropout, gradient_checkpointing=params.gradient_checkpointing,
+        )  # fmt: skip
+        self.prior = None
+        if params.prior == "diffusion":
+            self.prior = PriorNetwork(
+                shape, depth=params.prior_depth, n_heads=params.prior_heads, head_width=params.prior_head_width,
+                gradient_checkpointing=params.gradient_checkpointing,
+            )  # fmt: skip
+        self.one_head = params.heads == "shared"
+
+    def forward(self, voxels: Tensor, subject: int) -> tuple[Tensor, Tensor]:
+        """Return the condition of the prior, and what is compared with targets; each (trial, token, channel)."""
+        backbone, projected = self.network(voxels, subject)
+        return (projected if self.one_head else backbone), projected
+
+
+class HighLevelLearner:
+    """Feeds the training loop with trials of all subjects, and says what their outputs cost.
+
+    Parameters
+    ----------
+    module
+        What is trained.
+    subjects
+        Training data, without the stimuli that are held out.
+    held_out
+        The same subjects' held-out stimuli, or None for each.
+    space
+        Where the targets lie.
+    params
+        Losses and their weights.
+    n_epochs
+        Of the whole training, for the schedules.
+    seed, device
+        As everywhere.
+    """
+
+    def __init__(
+        self,
+        module: HighLevel,
+        subjects: Sequence[Subject],
+        held_out: Sequence[Subject | None],
+        space: TargetSpace,
+        params: HighLevelParams,
+        *,
+        n_epochs: int,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.module, self.params, self.device = module, params, device
+        self.space = space.to(device)
+        size = params.batch_size // len(subjects)
+        self.orders = [Order(each, size=size, seed=[seed, number]) for number, each in enumerate(subjects)]
+        self.voxels = [Rows(each.response, device=device) for each in subjects]
+        self.targets = [Rows(each.target, device=device) for each in subjects]
+        self.validation = [None if each is None else _means(each) for each in held_out]
+        self.schedule = make_noise_schedule(params.prior_steps)
+        self.levels = self.schedule.alphas_cumprod.to(device)
+        self.n_epochs = n_epochs
+        self.mixed_epochs = int(params.mixup_share * n_epochs)
+
+    def read(self, step: int) -> list[tuple[Tensor, Tensor]]:
+        """Read voxels and targets of each subject's trials of a step."""
+        rows = [order.rows(step) for order in self.orders]
+        return [
+            (voxels.take(chosen), targets.take(chosen))
+            for voxels, targets, chosen in zip(self.voxels, self.targets, rows, strict=True)
+        ]
+
+    def prepare(self, read: Any, *, epoch: int, generator: torch.Generator) -> Batch:
+        """Mix voxels within each subject, and draw times and noise of the prior."""
+        parts, partners, shares, start = [], [], [], 0
+        for number, (voxels, _) in enumerate(read):
+            voxels = voxels.to(self.device, non_blocking=True)
+            n = len(voxels)
+            mixture = Mixture(torch.arange(n, device=self.device), torch.ones(n, device=self.device))
+            if epoch < self.mixed_epochs:
+                mixture = draw_mixture(n, generator=generator, beta=self.params.mixup_beta)
+                voxels = mixture.apply(voxels)
+            parts.append((number, voxels))
+            partners.append(mixture.partner + start)
+            shares.append(mixture.share)
+            start += n
+        target = torch.cat([target.to(self.device, non_blocking=True) for _, target in read]) - self.space.mean
+        draws = {"partner": torch.cat(partners), "share": torch.cat(shares)}
+        if self.module.prior is not None:
+            draws |= self._noisy(target, generator)
+        return Batch(parts=parts, target=target, draws=draws)
+
+    def _noisy(self, target: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        n, drop = len(target), self.params.prior_drop
+        step = torch.randint(0, self.params.prior_steps, (n,), generator=generator, device=self.device)
+        noise = torch.randn(target.shape, generator=generator, device=self.device)
+        level = self.levels[step].view(-1, 1, 1)
+        dropped = torch.rand((2, n), generator=generator, device=self.device) < drop
+        noisy = level.sqrt() * (self.space.scale * target) + (1 - level).sqrt() * noise
+        return {"step": step, "noisy": noisy, "no_brain": dropped[0], "no_image": dropped[1]}
+
+    def forward(self, subject: int, voxels: Tensor, draws: Mapping[str, Tensor]) -> Outputs:
+        """Return what is compared with targets, and what the prior makes of noisy targets."""
+        condition, projected = self.module(voxels, subject)
+        outputs = {"projected": projected}
+        if self.module.prior is not None:
+            outputs["clean"] = self.module.prior(
+                draws["noisy"], draws["step"], condition, no_brain=draws["no_brain"], no_image=draws["no_image"]
+            )
+        elif self.params.prior == "regression":
+            outputs["clean"] = condition
+        return outputs
+
+    def loss(self, outputs: Outputs, batch: Batch, *, epoch: int) -> dict[str, Tensor]:
+        """Return the contrastive loss, the prior's, and their weighted sum as `loss`."""
+        params, losses = self.params, {}
+        total = outputs["projected"].new_zeros(())
+        if params.contrastive_weight:
+            predicted, target = on_sphere(outputs["projected"]), on_sphere(batch.target)
+            if epoch < self.mixed_epochs or not params.soft:
+                mixture = Mixture(batch.draws["partner"], batch.draws["share"])
+                loss = bimixco(predicted, target, temperature=params.mixup_temperature, mixture=mixture)
+            else:
+                first, last = params.soft_temperature
+                now, n = epoch - self.mixed_epochs, self.n_epochs - self.mixed_epochs
+                loss = soft_clip(predicted, target, temperature=temperature_at(now, n, first=first, last=last))
+            losses["contrastive"] = loss
+            total = total + params.contrastive_weight * loss
+        if "clean" in outputs:
+            losses["prior"] = functional.mse_loss(outputs["clean"], self.space.scale * batch.target)
+            total = total + params.prior_weight * losses["prior"]
+        return {"loss": total, **losses}
+
+    def validate(self, module: nn.Module) -> dict[str, float]:
+        """Return how often a held-out stimulus, all its showings averaged, is found among the others."""
+        found = []
+        for number, pair in enumerate(self.validation):
+            if pair is None:
+                continue
+            voxels, target = (part.to(self.device) for part in pair)
+            with torch.inference_mode():
+                predicted = on_sphere(module(voxels, number)[1].float())
+            similarity = predicted @ on_sphere(target - self.space.mean).T
+            found.append(_top_1(similarity))
+        return {"validation_top_1": float(np.mean(found))} if found else {}
+
+
+def _top_1(similarity: Tensor) -> float:
+    """Return how often the own one is the only nearest."""
+    own = similarity.diagonal()[:, None]
+    return float(((similarity >= own).sum(dim=1) == 1).float().mean())
+
+
+def _means(subject: Subject) -> tuple[Tensor, Tensor]:
+    """Return mean voxels and target of each held-out stimulus, of the first few hundred."""
+    voxels, targets = [], []
+    for first, count in zip(subject.first[:POOL], subject.count[:POOL], strict=True):
+        rows = np.sort(subject.trials[first : first + count])
+        voxels.append(as_float(subject.response.isel(trial=rows).values).mean(dim=0))
+        targets.append(as_float(subject.target.isel(trial=rows[:1]).values)[0])
+    return torch.stack(voxels), torch.stack(targets)
