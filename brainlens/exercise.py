@@ -56,11 +56,10 @@ class Attempt:
             made.put(name, dataset)
         return made
 
-    def fit(self, registry: Registry, name: str, *, response: str = "response", target: str = "target") -> str:
-        """Fit the decoder; return the digest of its weights."""
-        registry.fit(
-            self.component.name, response=response, target=target, name=name, device=self.device, **self.params
-        )
+    def fit(self, registry: Registry, name: str, **given: Any) -> str:
+        """Fit the decoder to `response` and `target`, or what is given; return the digest of its weights."""
+        given = {"response": "response", "target": "target", **given}
+        registry.fit(self.component.name, name=name, device=self.device, **given, **self.params)
         return str(registry[name].attrs["weights_sha256"])
 
     def predict(self, registry: Registry, model: str, *, response: str = "response") -> xr.Dataset:
@@ -169,6 +168,25 @@ def leak_problems(attempt: Attempt) -> Iterator[str]:
     digest = attempt.fit(registry, "model")
     if attempt.fit(registry, "blind", response="altered", target="moved") != digest:
         yield f"component {attempt.component.name!r}: expected weights that do not depend on test trials, found others."
+
+
+def start_problems(attempt: Attempt) -> Iterator[str]:
+    """Fit from a model that is there, twice, where the decoder says that it can."""
+    name = f"component {attempt.component.name!r}"
+    if attempt.host.resolve(attempt.component).start_from is Trainable.start_from:
+        raise NotApplicable(f"{name} does not start from models.")
+    target = attempt.study["target"]
+    registry = attempt.registry(response=attempt.study["response"], target=target)
+    attempt.fit(registry, "model")
+    digests = attempt.fit(registry, "first", start="model"), attempt.fit(registry, "second", start="model")
+    if digests[0] != digests[1]:
+        yield f"{name}: expected the same weights for the same seed and start, found others. Draw from context.rng()."
+    score = min(_identify(attempt.predict(registry, "first"), target))
+    if not score >= LEAST_SCORE:
+        yield (
+            f"{name}: expected two-way identification of at least {LEAST_SCORE} (chance 0.5) by a model that started "
+            f"from another, found {score:.3f}."
+        )
 
 
 def analysis_problems(attempt: Attempt) -> Iterator[str]:

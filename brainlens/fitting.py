@@ -30,31 +30,42 @@ from brainlens.compute import (
 )
 from brainlens.errors import ParameterError, PluginError, RegistryError, closest
 from brainlens.manifest import entry_of
-from brainlens.records import Component, Context, Input, Params
+from brainlens.records import Component, Context, Entry, Input, Params
 from brainlens.selection import folds
 from brainlens.store import open_dataset, read_manifest
 from brainlens.trainable import Trainable
 from brainlens.trials import (
     Preparation,
+    add_training_rows,
     align_targets,
+    join_training_rows,
     label_prediction,
     mark_training,
     prepare_sites,
     prepare_trials,
     refuse_other_origin,
+    rows_of_model,
     select_sites,
     select_trials,
     site_of,
-    trial_digests,
+    training_rows,
 )
 
 
 def fit(
-    work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings, preparation: Preparation
+    work: Workplace,
+    component_name: str,
+    given: Mapping[str, Any],
+    settings: Settings,
+    preparation: Preparation,
+    *,
+    start: str | None = None,
 ) -> str:
-    """Fit a decoder; return the name of the stored model."""
+    """Fit a decoder, from a stored model if `start` names one; return the name of the stored model."""
     component = work.host.component(component_name, roles=("decoder",))
     job = make_job(work, component, given, settings, options=preparation.options())
+    if start is not None:
+        job = replace(job, inputs={**job.inputs, "start": [_start_entry(work, component, start)]})
     recipe = job.recipe()
     name = result_name("models", component, recipe, settings)
     if is_stored(work.place, name, recipe, settings):
@@ -81,9 +92,10 @@ def _fit_model(work: Workplace, job: Job, preparation: Preparation) -> tuple[xr.
     frame = _model_frame(response, target, mean, std).assign_attrs(
         standardize=preparation.standardize, weights_sha256=sha256
     )
-    frame = frame.assign_coords(training_trial=chosen["trial"].values)
-    frame["training_digest"] = ("training_trial", trial_digests(chosen))
-    return frame, content
+    met = [training_rows(chosen, job.inputs["response"][0].digest)]
+    # What a model has met it does not forget when another one is fitted from it.
+    met += [_rows_of(work, entry.name) for entry in job.inputs.get("start", ())]
+    return add_training_rows(frame, join_training_rows(met)), content
 
 
 def predict(
@@ -122,8 +134,9 @@ def predict(
     stored = open_dataset(work.place, job.inputs["response"][0].name)
     refuse_other_origin(stored, fitted, model)
     response = select_sites(select_trials(stored, preparation, default="test"), fitted)
-    same = _training_digest(work, model) == job.inputs["response"][0].digest
-    response = prepare_trials(mark_training(response, fitted, same=same, average=average), preparation)
+    digest = job.inputs["response"][0].digest
+    marked = mark_training(response, _rows_of(work, model), digest=digest, average=average)
+    response = prepare_trials(marked, preparation)
     started = time.monotonic()
     decoder = _load_trainable(work, model, fitted, component, params=params, context=job.context)
     ready = standardize(response, fitted["training_mean"], fitted["training_std"])
@@ -153,6 +166,11 @@ def cross_predict(
     if n_folds is not None and (not isinstance(n_folds, int) or isinstance(n_folds, bool)):
         raise ParameterError(f"n_folds: expected a whole number from 2, found {n_folds!r}.")
     options = {**preparation.options(), "leave_out": leave_out, "n_folds": n_folds}
+    if given.get("start") is not None:
+        raise ParameterError(
+            f"cross_predict: expected no start, found {given['start']!r}: that model may have met the trials that are "
+            "left out. Fit with split=..., and predict."
+        )
     job = make_job(work, component, given, settings, options=options)
     recipe = job.recipe()
     name = result_name("decoded", component, recipe, settings)
@@ -208,8 +226,10 @@ def _with_own_scratch(job: Job, part: str) -> Job:
 def _fit_one(
     work: Workplace, job: Job, response: xr.Dataset, aligned: xr.Dataset, preparation: Preparation
 ) -> tuple[Trainable, xr.DataArray, xr.DataArray]:
-    mean, std = training_statistics(response, standardize=preparation.standardize)
     decoder = _make_trainable(work, job.component, job.params, job.context)
+    for entry in job.inputs.get("start", ()):
+        _start_from(work, job.component, decoder, entry.name)
+    mean, std = training_statistics(response, standardize=preparation.standardize)
     with guarded(work.host, job.component, "fitting"):
         decoder.fit(standardize(response, mean, std), aligned)
     return decoder, mean, std
@@ -226,16 +246,26 @@ def _make_trainable(work: Workplace, component: Component, params: Any, context:
         return made(params, context)
 
 
+def _start_from(work: Workplace, component: Component, decoder: Trainable, model: str) -> None:
+    fitted = open_dataset(work.place, model)
+    state = _read_state(work, model, fitted)
+    with guarded(work.host, component, "starting from a model"):
+        decoder.start_from(state, fitted)
+
+
 def _load_trainable(
     work: Workplace, model: str, fitted: xr.Dataset, component: Component, *, params: Any, context: Context
 ) -> Trainable:
     decoder = _make_trainable(work, component, params, context)
-    state = checkpoints.unpack_weights(
-        work.place.read(model, checkpoints.FILE), fitted.attrs["weights_sha256"], where=f"model {model!r}"
-    )
+    state = _read_state(work, model, fitted)
     with guarded(work.host, component, "loading"):
         decoder.load_state(state)
     return decoder
+
+
+def _read_state(work: Workplace, model: str, fitted: xr.Dataset) -> dict[str, np.ndarray]:
+    content = work.place.read(model, checkpoints.FILE)
+    return checkpoints.unpack_weights(content, fitted.attrs["weights_sha256"], where=f"model {model!r}")
 
 
 def _join_folds(parts: list[xr.Dataset], response: xr.Dataset) -> xr.Dataset:
@@ -268,25 +298,49 @@ def _model_frame(response: xr.Dataset, target: xr.Dataset, mean: xr.DataArray, s
 
 
 def _open_model(work: Workplace, model: str) -> tuple[xr.Dataset, Component, Any]:
+    made = _made_by_fit(work, model, asked="predict")
+    component = work.host.component(made["component"], roles=("decoder",))
+    _refuse_other_version(model, made, component)
+    return open_dataset(work.place, model), component, make_params(component, made["params"])
+
+
+def _start_entry(work: Workplace, component: Component, start: str) -> Entry:
+    """Return the entry of a model from which a component can be fitted on."""
+    made = _made_by_fit(work, start, asked="start")
+    if made["component"] != component.name:
+        raise PluginError(
+            f"start: expected a model that was fitted by {component.name!r}, found {start!r}, which was fitted by "
+            f"{made['component']!r}. Start from a model of the same component."
+        )
+    _refuse_other_version(start, made, component)
+    return entry_of(start, read_manifest(work.place, start))
+
+
+def _made_by_fit(work: Workplace, model: str, *, asked: str) -> dict[str, Any]:
+    """Return the provenance of a model that was fitted in this registry."""
+    if not isinstance(model, str):
+        raise ParameterError(f"{asked}: expected the name of a stored model, found {type(model).__name__}.")
     manifest = read_manifest(work.place, model)
     if entry_of(model, manifest).kind != "model":
         raise RegistryError(
-            f"predict: expected the name of a model, found {model!r} of kind {entry_of(model, manifest).kind!r}. "
+            f"{asked}: expected the name of a model, found {model!r} of kind {entry_of(model, manifest).kind!r}. "
             "'brainlens query --kind model' lists them."
         )
-    made = manifest["provenance"]
+    made: dict[str, Any] = manifest["provenance"]
     if "component_version" not in made:
         raise RegistryError(
-            f"predict: expected a model that was fitted in this registry, found {model!r}, which was stored by "
+            f"{asked}: expected a model that was fitted in this registry, found {model!r}, which was stored by "
             f"{made.get('component')!r}. Fit it again."
         )
-    component = work.host.component(made["component"], roles=("decoder",))
+    return made
+
+
+def _refuse_other_version(model: str, made: Mapping[str, Any], component: Component) -> None:
     if component.version != made["component_version"]:
         raise PluginError(
             f"model {model!r} was fitted by {component.name} version {made['component_version']}, found version "
             f"{component.version} installed. Fit it again, or install that version."
         )
-    return open_dataset(work.place, model), component, make_params(component, made["params"])
 
 
 def _predicting(component: Component) -> Component:
@@ -298,6 +352,7 @@ def _predicting(component: Component) -> Component:
     )
 
 
-def _training_digest(work: Workplace, model: str) -> str:
-    digest: str = read_manifest(work.place, model)["provenance"]["inputs"]["response"][0]["digest"]
-    return digest
+def _rows_of(work: Workplace, model: str) -> xr.Dataset:
+    """Return the training rows of a stored model."""
+    response = read_manifest(work.place, model)["provenance"]["inputs"]["response"][0]
+    return rows_of_model(open_dataset(work.place, model), response["digest"])

@@ -30,7 +30,7 @@ _VERB_OPTIONS = frozenset(
     {"name", "seed", "device", "precision", "recompute", "component", "registry", "json", "help"}
     | {"self", "params", "context"}
 )
-_FIT_OPTIONS = frozenset({"roi", "average", "standardize", "split", "leave_out", "n_folds"})
+_FIT_OPTIONS = frozenset({"roi", "average", "standardize", "split", "start", "leave_out", "n_folds"})
 _ROLE_OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {"decoder": _FIT_OPTIONS, "encoder": _FIT_OPTIONS, "exporter": frozenset({"dataset", "target", "exporter"})}
 )

@@ -28,7 +28,7 @@ from brainlens.store import (
     read_manifest,
     verify_dataset,
 )
-from brainlens.trials import Preparation
+from brainlens.trials import Preparation, coordinate_names
 
 
 def open(
@@ -278,6 +278,7 @@ class Registry(Mapping[str, xr.Dataset]):
         average: str | Sequence[str] = (),
         standardize: Literal["training", "center", "none"] = "training",
         split: str | None = None,
+        start: str | None = None,
         seed: int = 0,
         device: str = "auto",
         precision: str = "float32",
@@ -302,16 +303,17 @@ class Registry(Mapping[str, xr.Dataset]):
             What each site is scaled with: statistics of the training trials, or nothing.
         split
             Trials to fit on; those with split `train` where there is a `split`.
+        start
+            Name of a stored model of the same component from which the fit starts, where the decoder can do that.
         seed, device, precision, recompute
             As in `compute`.
         **options
             The decoder's parameters.
         """
-        preparation = Preparation(roi=roi, average=_names(average), standardize=standardize, split=split)
+        preparation = Preparation(roi=roi, average=coordinate_names(average), standardize=standardize, split=split)
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
-        return fitting.fit(
-            self._work, component, {"response": response, "target": target, **options}, settings, preparation
-        )
+        given = {"response": response, "target": target, **options}
+        return fitting.fit(self._work, component, given, settings, preparation, start=start)
 
     def predict(
         self,
@@ -344,7 +346,7 @@ class Registry(Mapping[str, xr.Dataset]):
         """
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
         return fitting.predict(
-            self._work, model, {"response": response}, settings, average=_names(average), split=split
+            self._work, model, {"response": response}, settings, average=coordinate_names(average), split=split
         )
 
     def cross_predict(
@@ -380,7 +382,7 @@ class Registry(Mapping[str, xr.Dataset]):
         seed, device, precision, recompute
             As in `compute`.
         """
-        preparation = Preparation(roi=roi, average=_names(average), standardize=standardize, split=split)
+        preparation = Preparation(roi=roi, average=coordinate_names(average), standardize=standardize, split=split)
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
         given = {"response": response, "target": target, **options}
         return fitting.cross_predict(
@@ -440,11 +442,3 @@ class Registry(Mapping[str, xr.Dataset]):
             The exporter's parameters.
         """
         return exporting.export(self._readable, name, Path(target), options, exporter=exporter)
-
-
-def _names(average: str | Sequence[str]) -> tuple[str, ...]:
-    return (
-        tuple(name.strip() for name in average.split(",") if name.strip())
-        if isinstance(average, str)
-        else tuple(average)
-    )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainlens.errors import CheckpointError, PluginError
+from brainlens.errors import CheckpointError, ParameterError, PluginError
 from brainlens.records import Context, Params
 
 
@@ -57,6 +57,29 @@ class Trainable(abc.ABC):
             Follows schema embedding; dims (trial, channel) or (trial, token, channel), row for row the
             trials of `response`.
         """
+
+    def start_from(self, state: Mapping[str, np.ndarray], model: xr.Dataset) -> None:
+        """Take over what another model of the same component has learnt, before `fit` is called.
+
+        A decoder that can go on from a model writes this method; by default it refuses.
+
+        Parameters
+        ----------
+        state
+            What `state` returned when that model was fitted.
+        model
+            What is stored of it beside the weights: labels of sites, channels and tokens, training statistics, and in
+            its attributes whose responses it was fitted on. Its parameters, sites and subjects may be others.
+
+        Raises
+        ------
+        ParameterError
+            If this decoder cannot start from a model.
+        """
+        raise ParameterError(
+            f"start: expected a decoder that can start from a model, found {type(self).__name__}, which cannot. Fit "
+            "without start, or give the decoder a method start_from(state, model)."
+        )
 
     @abc.abstractmethod
     def predict(self, response: xr.Dataset) -> xr.Dataset:

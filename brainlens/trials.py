@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -55,6 +56,19 @@ class Preparation:
     def options(self) -> dict[str, Any]:
         """Return the choices as they are recorded."""
         return {"roi": self.roi, "average": list(self.average), "standardize": self.standardize, "split": self.split}
+
+
+def coordinate_names(average: str | Sequence[str]) -> tuple[str, ...]:
+    """Return names of coordinates, which as text are separated by commas.
+
+    Examples
+    --------
+    >>> coordinate_names("stimulus_id, session")
+    ('stimulus_id', 'session')
+    """
+    if isinstance(average, str):
+        return tuple(name.strip() for name in average.split(",") if name.strip())
+    return tuple(average)
 
 
 def select_trials(response: xr.Dataset, preparation: Preparation, *, default: str) -> xr.Dataset:
@@ -132,25 +146,93 @@ def trial_digests(response: xr.Dataset) -> np.ndarray:
     return np.array([int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little") for row in rows], np.uint64)
 
 
-def mark_training(response: xr.Dataset, fitted: xr.Dataset, *, same: bool, average: tuple[str, ...] = ()) -> xr.Dataset:
+def training_rows(chosen: xr.Dataset, digest: str) -> xr.Dataset:
+    """Return what a model keeps of the trials that it was fitted on, by which they are known again.
+
+    Parameters
+    ----------
+    chosen
+        The trials, before they are averaged.
+    digest
+        Of the stored response that they are from.
+
+    Returns
+    -------
+    Dataset
+        `training_digest` (training_trial), uint64, and the trials' labels; `attrs["training_responses"]`.
+    """
+    rows = xr.Dataset({"training_digest": ("training_trial", trial_digests(chosen))})
+    return rows.assign_coords(training_trial=chosen["trial"].values).assign_attrs(training_responses=[digest])
+
+
+def rows_of_model(fitted: xr.Dataset, digest: str) -> xr.Dataset:
+    """Return the training rows of a stored model; `digest` is that of its response where it has but one."""
+    rows = fitted[["training_digest"]].drop_attrs(deep=False)
+    return rows.assign_attrs(training_responses=fitted.attrs.get("training_responses", [digest])).load()
+
+
+def join_training_rows(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Put training rows together, each trial of each response once.
+
+    Returns
+    -------
+    Dataset
+        As `training_rows`; with trials of more than one response also `training_response` (training_trial), int, the
+        position in `attrs["training_responses"]`. Labels become text where those of some responses are text already.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    digests = list(dict.fromkeys(digest for part in parts for digest in part.attrs["training_responses"]))
+    codes = [
+        np.array([digests.index(item) for item in part.attrs["training_responses"]])[_codes(part)] for part in parts
+    ]
+    labels = [part["training_trial"].values for part in parts]
+    mixed = len({array.dtype.kind in "OUT" for array in labels}) > 1
+    columns = {
+        "training_trial": np.concatenate([array.astype(str) for array in labels] if mixed else labels),
+        "training_response": np.concatenate(codes),
+        "training_digest": np.concatenate([part["training_digest"].values for part in parts]),
+    }
+    table = pd.DataFrame(columns).drop_duplicates()
+    rows = xr.Dataset({name: ("training_trial", table[name].to_numpy()) for name in columns})
+    rows = rows.set_coords("training_response").assign_attrs(training_responses=digests)
+    return rows.drop_vars("training_response") if len(digests) == 1 else rows
+
+
+def add_training_rows(frame: xr.Dataset, rows: xr.Dataset) -> xr.Dataset:
+    """Add training rows to the dataset that is stored of a model; of one response, its digest is in the provenance."""
+    several = {"training_responses": rows.attrs["training_responses"]} if "training_response" in rows.coords else {}
+    return frame.assign(rows.data_vars).assign_coords(rows.coords).assign_attrs(several)
+
+
+def _codes(rows: xr.Dataset) -> np.ndarray:
+    if "training_response" in rows.coords:
+        return np.asarray(rows["training_response"].values)
+    return np.zeros(rows.sizes["training_trial"], np.int64)
+
+
+def mark_training(response: xr.Dataset, rows: xr.Dataset, *, digest: str, average: tuple[str, ...] = ()) -> xr.Dataset:
     """Say of each trial whether the model was fitted on it, so that no score on training trials goes unnoticed.
 
     Parameters
     ----------
     response
         Sites as in the model; not averaged yet.
-    fitted
-        The model.
-    same
-        Whether it is the very dataset that the model was fitted on: then trials are known by their labels,
-        otherwise by their values.
+    rows
+        Of the model, as `rows_of_model` returns them.
+    digest
+        Of the stored response. Trials of a response that the model was fitted on are known by their labels, all
+        others by their values.
     average
         Coordinates that trials will be averaged over: a mean is marked if any of its trials is.
     """
-    if same:
-        seen = np.isin(response["trial"].values, fitted["training_trial"].values)
-    else:
-        seen = np.isin(trial_digests(response), fitted["training_digest"].values)
+    same = np.array([item == digest for item in rows.attrs["training_responses"]])[_codes(rows)]
+    labels, trained = response["trial"].values, rows["training_trial"].values[same]
+    if trained.dtype.kind in "OUT":
+        labels, trained = labels.astype(str), trained.astype(str)
+    seen = np.isin(labels, trained)
+    if not same.all():
+        seen |= np.isin(trial_digests(response), rows["training_digest"].values[~same])
     if all(name in response.coords for name in average) and average:
         groups = pd.DataFrame({name: response[name].values for name in average})
         seen = pd.Series(seen).groupby([groups[name] for name in average], dropna=False).transform("any").to_numpy()

@@ -71,7 +71,8 @@ def _make_fit(component: Component) -> click.Command:
     def run(ctx: click.Context, /, **options: Any) -> None:
         click.echo(open_registry(ctx).fit(component.name, **given_options(component, options)))
 
-    fitting: list[click.Parameter] = [click.Option([f"--{key}"], help=text) for key, text in _FITTING.items()]
+    texts = {**_FITTING, "start": "Name of a stored model of the same decoder from which it starts. [optional]"}
+    fitting: list[click.Parameter] = [click.Option([f"--{key}"], help=text) for key, text in texts.items()]
     return _component_command(component, run, [name_option(), *fitting, *common_options(device=True)])
 
 

@@ -102,6 +102,9 @@ class Ridge(brainlens.Trainable):
             x.T @ x + self.params.penalty * np.eye(x.shape[1]), x.T @ target["embedding"].values
         )
 
+    def start_from(self, state, model):
+        self.coef_ = state["coef_"]
+
     def predict(self, response):
         return xr.Dataset({"embedding": (("trial", "channel"), response["response"].values @ self.coef_)})
 
@@ -206,6 +209,13 @@ def test_fit_predict_and_cross_predict(study: Path) -> None:
     made = registry.show(crossed.stdout.strip())["provenance"]
     assert made["options"]["average"] == ["stimulus_id", "run"]
     assert made["options"]["leave_out"] == "run"
+
+
+def test_fit_starts_from_a_model(study: Path) -> None:
+    inputs = ("--response", "subj01/response", "--target", "subj01/target")
+    run("fit", "toy.ridge", *inputs, "--name", "m")
+    assert run("fit", "toy.ridge", *inputs, "--name", "n", "--start", "m").stdout == "n\n"
+    assert brainlens.open("study.zarr").show("n")["provenance"]["inputs"]["start"][0]["name"] == "m"
 
 
 def test_folds_are_counted(study: Path) -> None:

@@ -45,8 +45,9 @@ class Decoder(brainlens.Trainable):
 """
 
 
-def attempt_of(plugin_folder, folder, *, before="pass", after="pass", predict="pass", study=None):
-    plugin_folder.add("acme", decoder=SOUND.format(before=before, after=after, predict=predict))
+def attempt_of(plugin_folder, folder, *, before="pass", after="pass", predict="pass", more="", study=None):
+    decoder = SOUND.format(before=before, after=after, predict=predict) + textwrap.indent(more, "    ")
+    plugin_folder.add("acme", decoder=decoder)
     host = plugin_folder.host()
     more = {} if study is None else {"study": study}
     return Attempt(host=host, component=host.component("acme"), folder=folder / "attempt", **more)
@@ -125,6 +126,34 @@ def test_a_decoder_at_fault_is_found_out(plugin_folder, tmp_path, fault):
     check, code, expected = FAULTS[fault]
     problems = list(check(attempt_of(plugin_folder, tmp_path, **code)))
     assert problems[0].startswith(f"component 'acme': {expected}")
+
+
+STARTS = """
+def start_from(self, state, model):
+    self.first = {first}
+"""
+
+
+def test_a_decoder_that_starts_from_a_model_has_no_problem(plugin_folder, tmp_path):
+    after = "self.weights_ = (self.weights_ + getattr(self, 'first', self.weights_)) / 2"
+    attempt = attempt_of(plugin_folder, tmp_path, after=after, more=STARTS.format(first="state['weights_']"))
+    assert list(exercise.start_problems(attempt)) == []
+
+
+def test_a_decoder_that_does_not_start_from_models_is_not_tried(plugin_folder, tmp_path):
+    with pytest.raises(NotApplicable, match="^component 'acme' does not start from models.$"):
+        list(exercise.start_problems(attempt_of(plugin_folder, tmp_path)))
+
+
+def test_a_decoder_that_starts_wrongly_is_found_out(plugin_folder, tmp_path):
+    after = "self.weights_ = getattr(self, 'first', self.weights_)"
+    noise = "np.random.default_rng().normal(size=state['weights_'].shape)"
+    attempt = attempt_of(plugin_folder, tmp_path, after=after, more=STARTS.format(first=noise))
+    problems = list(exercise.start_problems(attempt))
+    assert problems[0].startswith("component 'acme': expected the same weights for the same seed and start, found")
+    assert problems[1].startswith(
+        "component 'acme': expected two-way identification of at least 0.7 (chance 0.5) by a model that started from "
+    )
 
 
 def test_a_decoder_that_knows_the_test_stimuli_fails_the_negative_control(plugin_folder, tmp_path):

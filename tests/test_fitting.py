@@ -63,6 +63,10 @@ def brainlens_components():
             params=Params, output=("embedding",),
         ),
         brainlens.Component(
+            name="toy.warm", role="decoder", summary="Starts.", version="1", target="brainlens_toy_decoder:Warm",
+            params=Params, output=("embedding",),
+        ),
+        brainlens.Component(
             name="toy.function", role="decoder", summary="None.", version="1", target="brainlens_toy_decoder:function"
         ),
     ]
@@ -78,6 +82,7 @@ import xarray as xr
 import brainlens
 
 EPOCHS = []
+STARTS = []
 FITS = []
 PREDICTIONS = []
 
@@ -116,6 +121,22 @@ class Noise(Ridge):
     @params.setter
     def params(self, value):
         pass
+
+
+class Warm(Ridge):
+    first = None
+
+    def start_from(self, state, model):
+        assert not hasattr(self, "coef_")
+        if self.params.penalty == 13:
+            raise ValueError("unlucky")
+        STARTS.append((state, model))
+        self.first = state["coef_"].copy()
+
+    def fit(self, response, target):
+        super().fit(response, target)
+        if self.first is not None:
+            self.coef_ = (self.coef_ + self.first) / 2
 
 
 class Long(brainlens.Trainable):
@@ -705,6 +726,125 @@ def test_an_average_is_marked_when_any_of_its_trials_is(
     fit(registry, response="halves")
     decoded = registry[registry.predict("m", response="unsplit", average="stimulus_id", device="cpu")]
     assert decoded["in_training"].values.tolist() == [True] * N_STIMULI
+
+
+# From a model that is there
+
+
+def test_a_fit_starts_from_a_model(registry: brainlens.Registry) -> None:
+    fit(registry, "first", "toy.warm", split="val")
+    fit(registry, "cold", "toy.warm", split="train")
+    fit(registry, "warm", "toy.warm", split="train", start="first")
+    ((state, model),) = work().STARTS
+    xr.testing.assert_identical(model.load(), registry["first"].load())
+    coef = {name: coefficients(registry, name) for name in ("first", "cold", "warm")}
+    np.testing.assert_array_equal(state["coef_"], coef["first"])
+    np.testing.assert_allclose(coef["warm"], (coef["first"] + coef["cold"]) / 2)
+
+
+def coefficients(registry: brainlens.Registry, model: str) -> np.ndarray:
+    content = (Path(registry.path) / model / "weights.safetensors").read_bytes()
+    return np.asarray(brainlens.checkpoints.load(content)["coef_"])
+
+
+def test_where_a_fit_started_belongs_to_its_recipe_and_its_lineage(registry: brainlens.Registry) -> None:
+    fit(registry, "first", "toy.warm", split="val")
+    fit(registry, "other", "toy.warm", split="test")
+    names = [fit(registry, None, "toy.warm", start=start) for start in (None, "first", "other", "first")]
+    assert len(set(names)) == 3
+    assert names[1] == names[3]
+    assert len(work().FITS) == 5
+    made = registry.show(names[1])["provenance"]
+    assert made["inputs"]["start"] == [{"name": "first", "digest": registry.show("first")["digest"]}]
+    tree = registry.lineage(names[1])
+    assert {item["name"] for item in tree["inputs"]} == {"response", "target", "first"}
+    (first,) = [item for item in tree["inputs"] if item["name"] == "first"]
+    assert [item["name"] for item in first["inputs"]] == ["response", "target"]
+
+
+def test_what_the_first_model_met_the_second_has_met_too(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("copy", study["response"].assign_attrs(note="another dataset").isel(trial=slice(None, None, -1)))
+    fit(registry, "first", "toy.warm", split="val", response="copy")
+    fit(registry, "second", "toy.warm", split="train", start="first")
+    fit(registry, "third", "toy.warm", split="train", start="second")
+    for response in ("response", "copy"):
+        for model in ("second", "third"):
+            decoded = registry[registry.predict(model, response=response, split="all", device="cpu")]
+            np.testing.assert_array_equal(decoded["in_training"].values, decoded["split"].values != "test")
+    assert registry["third"].sizes["training_trial"] == registry["second"].sizes["training_trial"] == 18
+    assert registry["third"].attrs["training_responses"] == [
+        registry.show(name)["digest"] for name in ("response", "copy")
+    ]
+
+
+def test_a_fit_that_starts_on_the_same_response_keeps_its_trials_once(registry: brainlens.Registry) -> None:
+    fit(registry, "first", "toy.warm", split="train")
+    fit(registry, "second", "toy.warm", split="all", start="first")
+    assert sorted(registry["second"]["training_trial"].values.tolist()) == list(range(100, 124))
+    assert "training_response" not in registry["second"].coords
+
+
+def test_a_model_that_a_fit_cannot_start_from_is_refused(registry: brainlens.Registry, plugin_folder: Any) -> None:
+    fit(registry, "ridge", "toy")
+    fit(registry, "warm", "toy.warm")
+    registry.put("copied", registry["warm"])
+    cases: list[tuple[str, Any, type[Exception], str]] = [
+        ("toy.warm", "absent", brainlens.RegistryError, f"no dataset 'absent' in {registry.path!r}."),
+        (
+            "toy.warm",
+            "target",
+            brainlens.RegistryError,
+            "start: expected the name of a model, found 'target' of kind 'embedding'. 'brainlens query",
+        ),
+        (
+            "toy.warm",
+            "copied",
+            brainlens.RegistryError,
+            "start: expected a model that was fitted in this registry, found 'copied', which was stored by 'put'.",
+        ),
+        ("toy.warm", 3, brainlens.ParameterError, "start: expected the name of a stored model, found int."),
+        (
+            "toy.warm",
+            "ridge",
+            brainlens.PluginError,
+            "start: expected a model that was fitted by 'toy.warm', found 'ridge', which was fitted by 'toy'. Start",
+        ),
+        (
+            "toy",
+            "ridge",
+            brainlens.ParameterError,
+            "start: expected a decoder that can start from a model, found Ridge, which cannot. Fit without start, or",
+        ),
+    ]
+    for component, start, error, text in cases:
+        with refused(registry, error, text):
+            fit(registry, "new", component, start=start)
+    with refused(registry, brainlens.PluginError, "component 'toy.warm' (acme-toy 1.0) failed while starting from a"):
+        fit(registry, "new", "toy.warm", start="warm", penalty=13)
+    newer = brainlens.open(registry.path, host=other_host(plugin_folder, 'version="1"', 'version="2"'), quiet=True)
+    text = "model 'warm' was fitted by toy.warm version 1, found version 2 installed. Fit it again, or install that"
+    with refused(newer, brainlens.PluginError, text):
+        fit(newer, "new", "toy.warm", start="warm")
+
+
+def test_a_fit_does_not_start_from_weights_that_were_altered(registry: brainlens.Registry) -> None:
+    fit(registry, "first", "toy.warm")
+    file = Path(registry.path) / "first" / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    text = f"model 'first': expected weights with SHA-256 {weights(registry, 'first')}, found"
+    with refused(registry, brainlens.CheckpointError, text):
+        fit(registry, "new", "toy.warm", start="first")
+
+
+def test_cross_prediction_starts_from_no_model(registry: brainlens.Registry) -> None:
+    fit(registry, "first", "toy.warm")
+    text = "cross_predict: expected no start, found 'first': that model may have met the trials that are left out. Fit"
+    with refused(registry, brainlens.ParameterError, text):
+        cross(registry, "d", "toy.warm", start="first")
 
 
 # Cross-prediction

@@ -72,6 +72,7 @@ def test_records_do_not_change() -> None:
             "component 'toy.look': 'a' is both an input and a parameter. Rename one.",
         ),
         ({"role": "decoder", "params": params(roi=1)}, "component 'toy.look': 'roi' is reserved for the verbs."),
+        ({"role": "decoder", "params": params(start=1)}, "component 'toy.look': 'start' is reserved for the verbs."),
         ({"role": "exporter", "params": params(target=1)}, "component 'toy.look': 'target' is reserved for the verbs."),
         (
             {"role": "decoder", "inputs": {"prior": "embedding"}},
@@ -96,7 +97,7 @@ def test_words_of_the_verbs_are_reserved_in_every_role(role: str, name: str) -> 
 
 
 def test_words_of_fitting_are_free_for_others() -> None:
-    component(params=params(roi="", average="", split=""))
+    component(params=params(roi="", average="", split="", start=""))
 
 
 def test_parameters_refuse_unknown_names_and_do_not_change() -> None:

@@ -90,3 +90,12 @@ def test_a_decoder_without_predict_cannot_be_made() -> None:
 
     with pytest.raises(TypeError, match="abstract"):
         Half(Params(), Context())
+
+
+def test_a_decoder_starts_from_no_model_unless_it_says_how() -> None:
+    text = (
+        "^start: expected a decoder that can start from a model, found Decoder, which cannot. Fit without start, or "
+        r"give the decoder a method start_from\(state, model\).$"
+    )
+    with pytest.raises(brainlens.ParameterError, match=text):
+        fitted().start_from({"coef_": np.eye(2)}, xr.Dataset())

@@ -13,14 +13,19 @@ import brainlens
 from brainlens.records import Component
 from brainlens.trials import (
     Preparation,
+    add_training_rows,
     align_targets,
+    coordinate_names,
+    join_training_rows,
     label_prediction,
     mark_training,
     prepare_sites,
     prepare_trials,
+    rows_of_model,
     select_sites,
     select_trials,
     site_of,
+    training_rows,
     trial_digests,
 )
 
@@ -108,28 +113,76 @@ def test_digests_tell_trials_apart_and_know_them_again() -> None:
     np.testing.assert_array_equal(trial_digests(response.astype(np.float64)), digests)
 
 
-def model(response: xr.Dataset) -> xr.Dataset:
-    return xr.Dataset(
-        {"training_digest": ("training_trial", trial_digests(response))},
-        {"training_trial": response["trial"].values},
-    )
-
-
-def test_trials_are_known_by_label_in_the_same_dataset_and_by_value_in_another() -> None:
+def test_trials_are_known_by_label_in_the_same_response_and_by_value_in_another() -> None:
     response = make_response()
-    fitted = model(response.isel(trial=[0, 5]))
-    for dataset, same in ((response, True), (response.assign_coords(trial=np.arange(6)), False)):
-        marked = mark_training(dataset, fitted, same=same)
+    rows = training_rows(response.isel(trial=[0, 5]), "sha256:a")
+    for dataset, digest in ((response, "sha256:a"), (response.assign_coords(trial=np.arange(6)), "sha256:b")):
+        marked = mark_training(dataset, rows, digest=digest)
         assert marked["in_training"].values.tolist() == [True, False, False, False, False, True]
-    assert not mark_training(make_response(seed=1), fitted, same=False)["in_training"].values.any()
+    assert not mark_training(make_response(seed=1), rows, digest="sha256:b")["in_training"].values.any()
 
 
 def test_trials_that_will_be_averaged_are_marked_together() -> None:
     response = make_response().drop_vars("split")
-    marked = mark_training(response, model(response.isel(trial=[0])), same=True, average=("stimulus_id",))
+    rows = training_rows(response.isel(trial=[0]), "sha256:a")
+    marked = mark_training(response, rows, digest="sha256:a", average=("stimulus_id",))
     assert marked["in_training"].values.tolist() == [True, True, False, False, False, False]
     averaged = prepare_trials(marked, Preparation(average=("stimulus_id",)))
     assert averaged["in_training"].values.tolist() == [True, False, False]
+
+
+def test_the_same_label_in_another_response_is_another_trial() -> None:
+    first, second = make_response(), make_response(seed=1)
+    rows = join_training_rows(
+        [training_rows(first.isel(trial=[0, 1]), "sha256:a"), training_rows(second.isel(trial=[1, 2]), "sha256:b")]
+    )
+    assert rows["training_trial"].values.tolist() == [50, 51, 51, 52]
+    assert rows["training_response"].values.tolist() == [0, 0, 1, 1]
+    for dataset, digest, expected in ((first, "sha256:a", [0, 1]), (second, "sha256:b", [1, 2])):
+        marked = mark_training(dataset, rows, digest=digest)
+        assert np.flatnonzero(marked["in_training"].values).tolist() == expected
+    elsewhere = mark_training(second.isel(trial=[5, 2, 0]), rows, digest="sha256:c")
+    assert elsewhere["in_training"].values.tolist() == [False, True, False]
+
+
+def test_text_and_numbers_as_labels_of_trials_go_together() -> None:
+    first, second = make_response(), make_response(seed=1)
+    second = second.assign_coords(trial=[f"t{number}" for number in range(6)])
+    rows = join_training_rows(
+        [training_rows(first.isel(trial=[0]), "sha256:a"), training_rows(second.isel(trial=[3]), "sha256:b")]
+    )
+    assert rows["training_trial"].values.tolist() == ["50", "t3"]
+    for dataset, digest, expected in ((first, "sha256:a", [0]), (second, "sha256:b", [3])):
+        marked = mark_training(dataset, rows, digest=digest)
+        assert np.flatnonzero(marked["in_training"].values).tolist() == expected
+
+
+def test_what_is_kept_of_training_trials_comes_back_from_a_model() -> None:
+    first, second = make_response(), make_response(seed=1)
+    parts = [training_rows(first, "sha256:a"), training_rows(second, "sha256:b")]
+    once, several = join_training_rows(parts[:1]), join_training_rows(parts)
+    frame = xr.Dataset({"training_mean": ("voxel", np.zeros(4))}, {"voxel": [3, 5, 7, 9]}, {"standardize": "none"})
+    for rows in (once, several):
+        xr.testing.assert_identical(rows_of_model(add_training_rows(frame, rows), "sha256:a"), rows)
+    stored = add_training_rows(frame, once)
+    assert set(stored.coords) == {"voxel", "training_trial"}
+    assert stored.attrs == {"standardize": "none"}
+
+
+def test_a_trial_that_was_met_twice_is_kept_once() -> None:
+    response = make_response()
+    parts = [
+        training_rows(response.isel(trial=[0, 1]), "sha256:a"),
+        training_rows(response.isel(trial=[1]), "sha256:a"),
+    ]
+    rows = join_training_rows(parts)
+    assert rows["training_trial"].values.tolist() == [50, 51]
+    assert "training_response" not in rows.coords
+
+
+def test_names_of_coordinates_may_be_text() -> None:
+    assert coordinate_names("") == coordinate_names(()) == ()
+    assert coordinate_names(["a, b", "c"]) == ("a, b", "c")
 
 
 def test_predictions_get_the_labels_of_trials_and_target() -> None:

@@ -74,7 +74,7 @@ def test_a_verb_has_the_components_of_its_roles(verb: str, roles: tuple[str, ...
             "fit",
             "toy.decoder",
             {"name", "roi", "average", "standardize", "split", "seed", "recompute", "device", "precision"}
-            | {"response", "target"},
+            | {"response", "target", "start"},
         ),
         (
             "cross-predict",
