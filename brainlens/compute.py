@@ -345,7 +345,9 @@ def _input_entries(place: Place, component: Component, key: str, given: Any) -> 
     wanted = component.inputs[key]
     several = isinstance(given, list | tuple)
     if several and not wanted.many:
-        raise ParameterError(f"{component.name}: input {key!r} expected one name, found {len(given)}.")
+        raise ParameterError(
+            f"{component.name}: input {key!r} expected one name, found {len(given)}: it takes one at a time."
+        )
     entries = []
     for name in given if several else [given]:
         if not isinstance(name, str):

@@ -25,6 +25,7 @@ from brainlens.registry import Registry, open as open_registry
 from brainlens.scoring import correlate, rank_of_true, two_way_identification
 from brainlens.synthetic import synthetic_study
 from brainlens.trainable import Trainable
+from brainlens.trials import site_of
 
 # Two-way identification over 36 test stimuli scatters by 0.05 around its chance of 0.5.
 LEAST_SCORE = 0.7
@@ -136,8 +137,9 @@ def storage_problems(attempt: Attempt) -> Iterator[str]:
     aligned = aligned.assign_coords({name: item for name, item in train.coords.items() if item.dims == ("trial",)})
     before = [item.copy(deep=True) for item in (train, aligned, test)]
     decoder = _make(attempt)
+    many = component.inputs["response"].many
     with guarded(attempt.host, component, "fitting"):
-        decoder.fit(train, aligned)
+        decoder.fit([train] if many else train, [aligned] if many else aligned)
     with guarded(attempt.host, component, "predicting"):
         made = decoder.predict(test)["embedding"].values
         loaded = _make(attempt)
@@ -168,6 +170,36 @@ def leak_problems(attempt: Attempt) -> Iterator[str]:
     digest = attempt.fit(registry, "model")
     if attempt.fit(registry, "blind", response="altered", target="moved") != digest:
         yield f"component {attempt.component.name!r}: expected weights that do not depend on test trials, found others."
+
+
+def subjects_problems(attempt: Attempt) -> Iterator[str]:
+    """Fit one and two subjects, where the decoder says that it takes several; find the planted map in each."""
+    name = f"component {attempt.component.name!r}"
+    if not attempt.component.inputs["response"].many:
+        raise NotApplicable(f"{name} takes one response at a time.")
+    response, target = attempt.study["response"], attempt.study["target"]
+    registry = attempt.registry(response=response, other=_other_subject(response), target=target)
+    for model, given in (("one", ["response"]), ("two", ["response", "other"])):
+        attempt.fit(registry, model, response=given)
+        for each in given:
+            score = min(_identify(attempt.predict(registry, model, response=each), target))
+            if not score >= LEAST_SCORE:
+                yield (
+                    f"{name}: expected two-way identification of at least {LEAST_SCORE} (chance 0.5) for "
+                    f"{each!r} by a model of {len(given)} subject(s), found {score:.3f}."
+                )
+    digests = registry["two"].attrs["weights_sha256"], attempt.fit(registry, "again", response=["response", "other"])
+    if digests[0] != digests[1]:
+        yield f"{name}: expected the same weights for the same subjects, found others. Draw from context.rng()."
+
+
+def _other_subject(response: xr.Dataset) -> xr.Dataset:
+    """Return the same trials of a brain that is another: fewer sites, in another order, and all labels others'."""
+    site = site_of(response)
+    few = np.flatnonzero(np.arange(response.sizes[site]) % 6)[::-1]
+    other = response.isel({site: few, "trial": slice(None, None, -1)})
+    labels = {site: response[site].values[: len(few)], "trial": response["trial"].values}
+    return other.assign_coords(labels).assign_attrs(subject=f"not {response.attrs['subject']}")
 
 
 def start_problems(attempt: Attempt) -> Iterator[str]:

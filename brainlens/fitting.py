@@ -6,9 +6,10 @@ alone; what comes back is labelled, checked and stored.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,12 @@ from brainlens.compute import (
     store_result,
     with_scratch,
 )
-from brainlens.errors import ParameterError, PluginError, RegistryError, closest
+from brainlens.errors import DimensionError, ParameterError, PluginError, RegistryError, closest, listed
 from brainlens.manifest import entry_of
 from brainlens.records import Component, Context, Entry, Input, Params
 from brainlens.selection import folds
 from brainlens.store import open_dataset, read_manifest
+from brainlens.subjects import join_models, model_of_subject, refuse_apart
 from brainlens.trainable import Trainable
 from brainlens.trials import (
     Preparation,
@@ -80,22 +82,65 @@ def fit(
 
 def _fit_model(work: Workplace, job: Job, preparation: Preparation) -> tuple[xr.Dataset, bytes]:
     """Return what is stored of a fitted model, and its weights."""
-    stored, target = (open_dataset(work.place, job.inputs[key][0].name) for key in ("response", "target"))
-    chosen = select_trials(prepare_sites(stored, preparation), preparation, default="train")
-    response = prepare_trials(chosen, preparation)
-    # Averages are trials of their own, with labels of their own: no trial of the target is theirs by its label.
-    unused = None if preparation.average else np.setdiff1d(stored["trial"].values, chosen["trial"].values)
-    aligned = align_targets(response, target, unused=unused)
-    decoder, mean, std = _fit_one(work, job, response, aligned, preparation)
+    ready = _read_trials(work, job, preparation, default="train")
+    decoder, statistics = _fit_one(work, job, ready, preparation)
     with guarded(work.host, job.component, "saving"):
         content, sha256 = checkpoints.pack_weights(decoder.state())
-    frame = _model_frame(response, target, mean, std).assign_attrs(
-        standardize=preparation.standardize, weights_sha256=sha256
-    )
-    met = [training_rows(chosen, job.inputs["response"][0].digest)]
+    models = [_model_frame(each.response, each.target, *own) for each, own in zip(ready, statistics, strict=True)]
+    frame = models[0] if len(models) == 1 else join_models(models)
+    frame = frame.assign_attrs(standardize=preparation.standardize, weights_sha256=sha256)
+    met = [training_rows(each.chosen, each.entry.digest) for each in ready]
     # What a model has met it does not forget when another one is fitted from it.
     met += [_rows_of(work, entry.name) for entry in job.inputs.get("start", ())]
     return add_training_rows(frame, join_training_rows(met)), content
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trials:
+    """The trials of one response: chosen, made ready, and the targets of those, row for row; and where all is from."""
+
+    entry: Entry
+    chosen: xr.Dataset
+    response: xr.Dataset
+    aligned: xr.Dataset
+    target: xr.Dataset
+
+
+def _read_trials(work: Workplace, job: Job, preparation: Preparation, *, default: str) -> list[_Trials]:
+    """Make the trials of each response ready, each alone."""
+    responses, targets = job.inputs["response"], job.inputs["target"]
+    if len(targets) not in (1, len(responses)):
+        one_each = f"or one for each of {len(responses)} responses" if len(responses) > 1 else "for one response"
+        raise ParameterError(f"{job.component.name}: expected one target, {one_each}, found {len(targets)}.")
+    stored = [open_dataset(work.place, entry.name) for entry in responses]
+    opened = [open_dataset(work.place, entry.name) for entry in targets]
+    if len(responses) > 1:
+        names = [entry.name for entry in responses]
+        refuse_apart(
+            dict(zip(names, stored, strict=True)),
+            {entry.name: each for entry, each in zip(targets, opened, strict=True)},
+        )
+    ready = []
+    for entry, response, target in zip(responses, stored, opened * (len(responses) // len(opened)), strict=True):
+        with _named(entry.name, of=len(responses)):
+            chosen = select_trials(prepare_sites(response, preparation), preparation, default=default)
+            prepared = prepare_trials(chosen, preparation)
+            # Averages are trials of their own, with labels of their own: no trial of the target is theirs by its label.
+            unused = None if preparation.average else np.setdiff1d(response["trial"].values, chosen["trial"].values)
+            aligned = align_targets(prepared, target, unused=unused)
+        ready.append(_Trials(entry=entry, chosen=chosen, response=prepared, aligned=aligned, target=target))
+    return ready
+
+
+@contextlib.contextmanager
+def _named(response: str, *, of: int) -> Iterator[None]:
+    """Say of which response an error is, where there are several."""
+    try:
+        yield
+    except (DimensionError, ParameterError) as error:
+        if of == 1:
+            raise
+        raise type(error)(f"response {response!r}: {error}") from error
 
 
 def predict(
@@ -132,6 +177,7 @@ def predict(
         return name
     work.place.refuse_taken(name)
     stored = open_dataset(work.place, job.inputs["response"][0].name)
+    fitted = model_of_subject(fitted, stored, model)
     refuse_other_origin(stored, fitted, model)
     response = select_sites(select_trials(stored, preparation, default="test"), fitted)
     digest = job.inputs["response"][0].digest
@@ -172,6 +218,11 @@ def cross_predict(
             "left out. Fit with split=..., and predict."
         )
     job = make_job(work, component, given, settings, options=options)
+    if len(job.inputs["response"]) > 1:
+        raise ParameterError(
+            f"cross_predict: expected one response, found {len(job.inputs['response'])}: "
+            f"{listed(entry.name for entry in job.inputs['response'])}. Cross-predict each by itself."
+        )
     recipe = job.recipe()
     name = result_name("decoded", component, recipe, settings)
     if is_stored(work.place, name, recipe, settings):
@@ -189,29 +240,24 @@ def _predict_folds(
 ) -> xr.Dataset:
     """Return the predictions of all folds, joined."""
     component = job.component
-    stored, target = (open_dataset(work.place, job.inputs[key][0].name) for key in ("response", "target"))
-    chosen = select_trials(prepare_sites(stored, preparation), preparation, default="all")
-    response = prepare_trials(chosen, preparation)
-    unused = None if preparation.average else np.setdiff1d(stored["trial"].values, chosen["trial"].values)
-    parted = folds(response, leave_out, n_folds=n_folds, seed=job.context.seed)
-    aligned = align_targets(response, target, unused=unused)
+    (ready,) = _read_trials(work, job, preparation, default="all")
+    parted = folds(ready.response, leave_out, n_folds=n_folds, seed=job.context.seed)
     parts = []
     numbered = list(enumerate(parted, start=1))
     for number, fold in job.context.progress(numbered, label=f"{component.name} without {leave_out}"):
-        training = response.isel(trial=fold.train)
-        alone = _with_own_scratch(job, f"fold-{number}")
-        decoder, mean, std = _fit_one(work, alone, training, aligned.isel(trial=fold.train), preparation)
-        left = response.isel(trial=fold.test)
+        train, left = (ready.response.isel(trial=rows) for rows in (fold.train, fold.test))
+        training = replace(ready, response=train, aligned=ready.aligned.isel(trial=fold.train))
+        decoder, ((mean, std),) = _fit_one(work, _with_own_scratch(job, f"fold-{number}"), [training], preparation)
         with guarded(work.host, component, "predicting"):
             made = decoder.predict(standardize(left, mean, std))
-        labelled = label_prediction(made, left, _model_frame(response, target, mean, std), component)
+        labelled = label_prediction(made, left, _model_frame(left, ready.target, mean, std), component)
         parts.append(
             labelled.assign_coords(
                 fold=("trial", [fold.label] * len(fold.test)), in_training=("trial", np.zeros(len(fold.test), bool))
             )
         )
     with guarded(work.host, component, "joining the folds"):
-        return _join_folds(parts, response)
+        return _join_folds(parts, ready.response)
 
 
 def _with_own_scratch(job: Job, part: str) -> Job:
@@ -224,15 +270,24 @@ def _with_own_scratch(job: Job, part: str) -> Job:
 
 
 def _fit_one(
-    work: Workplace, job: Job, response: xr.Dataset, aligned: xr.Dataset, preparation: Preparation
-) -> tuple[Trainable, xr.DataArray, xr.DataArray]:
+    work: Workplace, job: Job, ready: list[_Trials], preparation: Preparation
+) -> tuple[Trainable, list[tuple[xr.DataArray, xr.DataArray]]]:
+    """Fit one decoder to the trials of each response, standardised by themselves; return it, and their statistics."""
     decoder = _make_trainable(work, job.component, job.params, job.context)
     for entry in job.inputs.get("start", ()):
         _start_from(work, job.component, decoder, entry.name)
-    mean, std = training_statistics(response, standardize=preparation.standardize)
+    statistics = []
+    for each in ready:
+        with _named(each.entry.name, of=len(ready)):
+            statistics.append(training_statistics(each.response, standardize=preparation.standardize))
+    responses = [standardize(each.response, *own) for each, own in zip(ready, statistics, strict=True)]
+    targets = [each.aligned for each in ready]
     with guarded(work.host, job.component, "fitting"):
-        decoder.fit(standardize(response, mean, std), aligned)
-    return decoder, mean, std
+        if job.component.inputs["response"].many:
+            decoder.fit(responses, targets)
+        else:
+            decoder.fit(responses[0], targets[0])
+    return decoder, statistics
 
 
 def _make_trainable(work: Workplace, component: Component, params: Any, context: Context) -> Trainable:
@@ -344,12 +399,9 @@ def _refuse_other_version(model: str, made: Mapping[str, Any], component: Compon
 
 
 def _predicting(component: Component) -> Component:
-    """Return the component as `predict` needs it: with the response as only input and no parameters."""
-    return replace(
-        component,
-        params=Params,
-        inputs={"response": component.inputs["response"], "target": Input("embedding", optional=True)},
-    )
+    """Return the component as `predict` needs it: with one response as only input and no parameters."""
+    response = replace(component.inputs["response"], many=False)
+    return replace(component, params=Params, inputs={"response": response, "target": Input("embedding", optional=True)})
 
 
 def _rows_of(work: Workplace, model: str) -> xr.Dataset:

@@ -58,6 +58,8 @@ COORDS: MappingProxyType[str, str] = MappingProxyType(
         "y_mm": "world coordinate to the front, in mm",
         "z_mm": "world coordinate upwards, in mm",
         "source_index": "position of the site in the source, before sorting by ROI",
+        "source_voxel": "label of a voxel in the response of its subject, in a model of several subjects",
+        "source_vertex": "label of a vertex in the response of its subject, in a model of several subjects",
         "ncsnr": "noise-ceiling signal-to-noise ratio, no unit",
         "noise_ceiling": "best reachable score of a site",
     }

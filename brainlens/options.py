@@ -18,8 +18,9 @@ def component_options(component: Component) -> list[click.Parameter]:
     """Return an option for each input and each parameter of a component."""
     options: list[click.Parameter] = []
     for key, wanted in component.inputs.items():
-        text = f"Name of a stored {wanted.kind}{', several separated by commas' if wanted.many else ''}."
-        options.append(click.Option([_flag(key), key], help=text if not wanted.optional else f"{text} [optional]"))
+        several = ", several separated by commas, or the option several times" if wanted.many else ""
+        text = f"Name of a stored {wanted.kind}{several}.{' [optional]' if wanted.optional else ''}"
+        options.append(click.Option([_flag(key), key], help=text, multiple=wanted.many))
     for key, info in component.params.model_fields.items():
         default = "" if info.is_required() else f" [default: {_shown(info.get_default(call_default_factory=True))}]"
         options.append(
@@ -51,8 +52,10 @@ def common_options(*, device: bool) -> list[click.Parameter]:
 
 def given_options(component: Component, options: dict[str, Any]) -> dict[str, Any]:
     """Drop what was not given, and split the values of options that take several."""
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value not in (None, ())}
     for key, value in given.items():
+        if isinstance(value, tuple):
+            given[key] = [name for text in value for name in _parse_several(key, text, None)]
         several = key in component.inputs and component.inputs[key].many
         annotation = component.params.model_fields[key].annotation if key in component.params.model_fields else None
         if isinstance(value, str) and (several or _takes_several(annotation)):

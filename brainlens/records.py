@@ -9,7 +9,7 @@ import difflib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -102,7 +102,7 @@ class Component:
     inputs
         Name of each input dataset to its kind (`"embedding"`) or an `Input`. Decoders and encoders have
         `response` and `target`, and no others; their kinds may be narrowed here. An optional input that is not
-        given comes as None.
+        given comes as None. A decoder of several subjects at once says `Input("response", many=True)`.
     output
         Kinds of the datasets that come out.
     uses_device
@@ -155,6 +155,13 @@ class Component:
             )
         inputs = {**own, **self.inputs}
         frozen = {key: kind if isinstance(kind, Input) else Input(kind) for key, kind in inputs.items()}
+        if own:
+            if frozen["target"].many and not frozen["response"].many:
+                raise PluginError(
+                    f"component {self.name!r}: expected several targets only with several responses, found "
+                    "Input(many=True) for 'target' alone. Say it of 'response'; 'target' follows."
+                )
+            frozen["target"] = replace(frozen["target"], many=frozen["response"].many)
         object.__setattr__(self, "inputs", MappingProxyType(frozen))
         output: Any = self.output
         object.__setattr__(self, "output", (output,) if isinstance(output, str) else tuple(output))

@@ -271,8 +271,8 @@ class Registry(Mapping[str, xr.Dataset]):
         self,
         component: str,
         *,
-        response: str,
-        target: str,
+        response: str | Sequence[str],
+        target: str | Sequence[str],
         name: str | None = None,
         roi: str | None = None,
         average: str | Sequence[str] = (),
@@ -292,7 +292,8 @@ class Registry(Mapping[str, xr.Dataset]):
         component
             A decoder, such as `"linear"`.
         response, target
-            Names of a stored response and embedding; trials are joined to targets by `stimulus_id`.
+            Names of a stored response and embedding; trials are joined to targets by `stimulus_id`. Several responses,
+            each of another subject, with one target or one for each, where the decoder takes several.
         name
             Name of the model; made from component and recipe when left out.
         roi

@@ -38,6 +38,7 @@ _TRIED: tuple[tuple[Callable[[Attempt], Iterator[str]], tuple[str, ...]], ...] =
     (exercise.single_trial_problems, ("decoder",)),
     (exercise.storage_problems, ("decoder",)),
     (exercise.leak_problems, ("decoder",)),
+    (exercise.subjects_problems, ("decoder",)),
     (exercise.start_problems, ("decoder",)),
     (exercise.analysis_problems, ("analysis", "embedder", "generator")),
     (exercise.importer_problems, ("importer",)),
@@ -153,6 +154,10 @@ class PluginContract:
     def test_decoders_never_see_test_trials(self, tmp_path: Path) -> None:
         """What was learnt does not depend on the trials that are predicted."""
         self._try(exercise.leak_problems, tmp_path)
+
+    def test_decoders_of_several_subjects_find_each(self, tmp_path: Path) -> None:
+        """A decoder that takes several responses is fitted to one and to two subjects, and predicts each."""
+        self._try(exercise.subjects_problems, tmp_path)
 
     def test_decoders_start_from_a_model(self, tmp_path: Path) -> None:
         """A decoder that can go on from a model does so, and finds as much."""

@@ -42,7 +42,7 @@ class Trainable(abc.ABC):
         self.context = context
 
     @abc.abstractmethod
-    def fit(self, response: xr.Dataset, target: xr.Dataset) -> None:
+    def fit(self, response: Any, target: Any) -> None:
         """Learn from trials that are aligned already.
 
         Both may be larger than memory: they are read where they are indexed. `response["response"].values` is all of
@@ -56,6 +56,9 @@ class Trainable(abc.ABC):
         target
             Follows schema embedding; dims (trial, channel) or (trial, token, channel), row for row the
             trials of `response`.
+
+        A decoder of several subjects (`Input("response", many=True)`) gets a list of either, one dataset for each
+        subject, also when there is but one; `attrs["subject"]` of each response says whose it is.
         """
 
     def start_from(self, state: Mapping[str, np.ndarray], model: xr.Dataset) -> None:
@@ -88,7 +91,7 @@ class Trainable(abc.ABC):
         Parameters
         ----------
         response
-            As in `fit`: same voxels in the same order, any trials.
+            As in `fit`: same voxels in the same order, any trials. Always of one subject.
 
         Returns
         -------

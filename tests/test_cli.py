@@ -60,6 +60,7 @@ def brainlens_components():
     return [
         component("toy", "importer", "read", params=FileParams),
         component("toy.ridge", "decoder", "Ridge", params=RidgeParams),
+        component("toy.shared", "decoder", "Shared", inputs={"response": brainlens.Input("response", many=True)}),
         component(
             "toy.look", "analysis", "look", params=LookParams, citations=("Toy (2020)",), output=("score",),
             inputs={"first": "response", "others": brainlens.Input("response", optional=True, many=True)},
@@ -107,6 +108,14 @@ class Ridge(brainlens.Trainable):
 
     def predict(self, response):
         return xr.Dataset({"embedding": (("trial", "channel"), response["response"].values @ self.coef_)})
+
+
+class Shared(brainlens.Trainable):
+    def fit(self, response, target):
+        self.n_ = len(response)
+
+    def predict(self, response):
+        return xr.Dataset({"embedding": (("trial", "channel"), np.full((response.sizes["trial"], 3), self.n_ * 1.0))})
 
 
 def look(first, others, *, params, context):
@@ -209,6 +218,21 @@ def test_fit_predict_and_cross_predict(study: Path) -> None:
     made = registry.show(crossed.stdout.strip())["provenance"]
     assert made["options"]["average"] == ["stimulus_id", "run"]
     assert made["options"]["leave_out"] == "run"
+
+
+@pytest.mark.parametrize(
+    "responses",
+    [
+        ("--response", "subj01/response", "--response", "subj02/response"),
+        ("--response", "subj01/response, subj02/response"),
+    ],
+)
+def test_several_responses_are_given_by_one_option_or_by_several(study: Path, responses: tuple[str, ...]) -> None:
+    run("ingest", "toy", "subj02", "--file", "values.npy", "--subject", "subj02")
+    run("fit", "toy.shared", *responses, "--target", "subj01/target", "--name", "m")
+    assert set(brainlens.open("study.zarr")["m"]["subject"].values.tolist()) == {"subj01", "subj02"}
+    decoded = run("predict", "m", "--response", "subj02/response").stdout.strip()
+    assert (brainlens.open("study.zarr")[decoded]["embedding"].values == 2).all()
 
 
 def test_fit_starts_from_a_model(study: Path) -> None:
@@ -332,7 +356,7 @@ def test_plugins_are_listed_and_described(here: Path) -> None:
         "acme-toy",
         "1.0",
         "loaded",
-        5,
+        6,
     )
     assert "Toy (2020)" in run("plugins", "info", "toy.look").stdout
 
@@ -481,7 +505,8 @@ def test_the_help_of_a_component_has_its_inputs_and_parameters(here: Path) -> No
     text = " ".join(run("compute", "toy.look", "--help").stdout.split())
     assert "Toy analysis." in text
     assert "--first TEXT Name of a stored response." in text
-    assert "--others TEXT Name of a stored response, several separated by commas. [optional]" in text
+    several = "several separated by commas, or the option several times."
+    assert f"--others TEXT Name of a stored response, {several} [optional]" in text
     assert "--limits VALUES Limits, no unit. [default: 0.5,1]" in text
     assert "--mode [mean|max] Which. [default: mean]" in text
     assert "--absolute BOOL Whether signs are dropped. [default: False]" in text

@@ -372,7 +372,9 @@ def test_a_dataset_in_place_of_a_name_is_refused(registry: brainlens.Registry) -
 
 
 def test_several_names_for_one_input_are_refused(registry: brainlens.Registry) -> None:
-    with refused(registry, brainlens.ParameterError, "toy.mean: input 'response' expected one name, found 2."):
+    with refused(
+        registry, brainlens.ParameterError, "toy.mean: input 'response' expected one name, found 2: it takes one"
+    ):
         registry.compute("toy.mean", response=["a", "a"])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from brainlens import exercise
+from brainlens.errors import PluginError
 from brainlens.exercise import Attempt, NotApplicable
 from brainlens.synthetic import synthetic_study
 
@@ -126,6 +127,67 @@ def test_a_decoder_at_fault_is_found_out(plugin_folder, tmp_path, fault):
     check, code, expected = FAULTS[fault]
     problems = list(check(attempt_of(plugin_folder, tmp_path, **code)))
     assert problems[0].startswith(f"component 'acme': {expected}")
+
+
+SHARED = """
+import numpy as np
+import xarray as xr
+import brainlens
+
+
+class Decoder(brainlens.Trainable):
+    def fit(self, response, target):
+        for each, aligned in zip(response, target, strict=True):
+            x, y = each["response"].values, aligned["embedding"].values
+            weights = np.linalg.solve(x.T @ x + 10 * np.eye(x.shape[1]), x.T @ y)
+            {after}
+            setattr(self, self.key(each), weights)
+
+    def key(self, response):
+        {key}
+
+    def predict(self, response):
+        values = response["response"].values @ getattr(self, self.key(response))
+        return xr.Dataset({{"embedding": (("trial", "channel"), values)}})
+"""
+KEY = "return response.attrs['subject'].replace(' ', '_') + '_'"
+
+
+def shared_attempt(plugin_folder, folder, *, after="pass", key=KEY):
+    fields = "inputs={'response': brainlens.Input('response', many=True)}"
+    plugin_folder.add("acme", HOOKS.format(fields=fields, extra=""), decoder=SHARED.format(after=after, key=key))
+    host = plugin_folder.host()
+    return Attempt(host=host, component=host.component("acme"), folder=folder / "attempt")
+
+
+@pytest.mark.parametrize("check", [*DECODER_CHECKS, exercise.subjects_problems])
+def test_a_sound_decoder_of_several_subjects_has_no_problem(plugin_folder, tmp_path, check):
+    assert list(check(shared_attempt(plugin_folder, tmp_path))) == []
+
+
+def test_a_decoder_of_one_subject_is_not_tried_with_several(plugin_folder, tmp_path):
+    with pytest.raises(NotApplicable, match="^component 'acme' takes one response at a time.$"):
+        list(exercise.subjects_problems(attempt_of(plugin_folder, tmp_path)))
+
+
+def test_a_decoder_that_forgets_a_subject_is_found_out(plugin_folder, tmp_path):
+    after = "weights = np.flip(weights, axis=1) if hasattr(self, 'simulated01_') else weights"
+    (problem,) = exercise.subjects_problems(shared_attempt(plugin_folder, tmp_path, after=after))
+    assert problem.startswith(
+        "component 'acme': expected two-way identification of at least 0.7 (chance 0.5) for 'other' by a model of 2 "
+    )
+
+
+def test_a_decoder_of_several_subjects_that_draws_without_a_seed_is_found_out(plugin_folder, tmp_path):
+    after = "weights += np.random.default_rng().normal(0, 1e-3, weights.shape)"
+    (problem,) = exercise.subjects_problems(shared_attempt(plugin_folder, tmp_path, after=after))
+    assert problem.startswith("component 'acme': expected the same weights for the same subjects, found others.")
+
+
+def test_a_decoder_that_does_not_ask_whose_a_response_is_is_found_out(plugin_folder, tmp_path):
+    attempt = shared_attempt(plugin_folder, tmp_path, key="return 'weights_'")
+    with pytest.raises(PluginError, match="component 'acme' .acme-acme 1.0. failed while predicting: ValueError"):
+        list(exercise.subjects_problems(attempt))
 
 
 STARTS = """

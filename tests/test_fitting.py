@@ -67,6 +67,10 @@ def brainlens_components():
             params=Params, output=("embedding",),
         ),
         brainlens.Component(
+            name="toy.shared", role="decoder", summary="Each.", version="1", target="brainlens_toy_decoder:Shared",
+            inputs={"response": brainlens.Input("response", many=True)}, output=("embedding",),
+        ),
+        brainlens.Component(
             name="toy.function", role="decoder", summary="None.", version="1", target="brainlens_toy_decoder:function"
         ),
     ]
@@ -137,6 +141,26 @@ class Warm(Ridge):
         super().fit(response, target)
         if self.first is not None:
             self.coef_ = (self.coef_ + self.first) / 2
+
+
+class Shared(brainlens.Trainable):
+    def start_from(self, state, model):
+        for name, array in state.items():
+            setattr(self, name, array)
+
+    def fit(self, response, target):
+        FITS.append((response, target))
+        for each, aligned in zip(response, target, strict=True):
+            x, y, subject = each["response"].values, aligned["embedding"].values, each.attrs["subject"]
+            coef = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (y - y.mean(axis=0)))
+            setattr(self, f"coef_{subject}_", coef)
+            setattr(self, f"mean_{subject}_", y.mean(axis=0))
+
+    def predict(self, response):
+        PREDICTIONS.append(response)
+        subject = response.attrs["subject"]
+        coef, mean = getattr(self, f"coef_{subject}_"), getattr(self, f"mean_{subject}_")
+        return label(response["response"].values @ coef + mean, ("trial", "channel"))
 
 
 class Long(brainlens.Trainable):
@@ -845,6 +869,248 @@ def test_cross_prediction_starts_from_no_model(registry: brainlens.Registry) -> 
     text = "cross_predict: expected no start, found 'first': that model may have met the trials that are left out. Fit"
     with refused(registry, brainlens.ParameterError, text):
         cross(registry, "d", "toy.warm", start="first")
+
+
+# Several subjects in one model
+
+
+def second_subject(**changes: Any) -> xr.Dataset:
+    """Simulate another brain: other noise, sites of the same labels in another order, another mask and split."""
+    response = make_study(5)["response"].isel(voxel=[6, 2, 0, 3, 4, 9, 1])
+    shown = make_study()["response"]["stimulus_id"].values
+    part = np.where(response["repetition"].values == 0, "train", "test")
+    response = response.assign_coords(stimulus_id=("trial", shown[::-1]), split=("trial", part))
+    return response.assign_attrs(subject="subj02", mask_sha256="bb", **changes)
+
+
+@pytest.fixture
+def subjects(registry: brainlens.Registry, study: dict[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Two subjects in the registry: `one` and `two`."""
+    made = {"one": study["response"].assign_attrs(mask_sha256="aa"), "two": second_subject()}
+    for name, response in made.items():
+        registry.put(name, response)
+    return made
+
+
+def share(registry: brainlens.Registry, name: str | None = "m", **more: Any) -> str:
+    return fit(registry, name, "toy.shared", **{"response": ["one", "two"], **more})
+
+
+@pytest.mark.parametrize("more", [{}, {"roi": "V1"}, {"average": "stimulus_id"}, {"standardize": "none"}])
+def test_subjects_fitted_together_are_predicted_like_each_alone(
+    registry: brainlens.Registry, subjects: dict[str, xr.Dataset], more: dict[str, Any]
+) -> None:
+    share(registry, **more)
+    for name in subjects:
+        fit(registry, f"alone/{name}", response=name, **more)
+        decoded = [
+            registry[registry.predict(model, response=name, split="all", device="cpu")]
+            for model in ("m", f"alone/{name}")
+        ]
+        np.testing.assert_allclose(decoded[0]["embedding"].values, decoded[1]["embedding"].values, rtol=1e-5, atol=1e-5)
+        for label in ("trial", "stimulus_id", "in_training", "channel"):
+            np.testing.assert_array_equal(decoded[0][label].values, decoded[1][label].values)
+        assert decoded[0].attrs["subject"] == subjects[name].attrs["subject"]
+
+
+def test_the_order_of_the_subjects_decides_nothing_but_the_order_of_the_sites(
+    registry: brainlens.Registry, subjects: dict[str, xr.Dataset]
+) -> None:
+    share(registry)
+    share(registry, "turned", response=["two", "one"])
+    assert weights(registry, "m") == weights(registry, "turned")
+    assert registry["turned"]["subject"].values.tolist() == ["subj02"] * 7 + ["subj01"] * 10
+
+
+def test_a_decoder_of_several_gets_lists_and_each_has_statistics_of_its_own(
+    registry: brainlens.Registry, subjects: dict[str, xr.Dataset]
+) -> None:
+    share(registry)
+    ((responses, targets),) = work().FITS
+    assert [response.attrs["subject"] for response in responses] == ["subj01", "subj02"]
+    assert [dict(response["response"].sizes) for response in responses] == [
+        {"trial": 14, "voxel": 10},
+        {"trial": 12, "voxel": 7},
+    ]
+    for response, target in zip(responses, targets, strict=True):
+        np.testing.assert_allclose(response["response"].values.mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(response["response"].values.std(axis=0), 1, rtol=1e-5)
+        np.testing.assert_array_equal(target["trial"].values, response["trial"].values)
+
+
+def test_a_model_of_several_subjects_says_whose_its_sites_are(
+    registry: brainlens.Registry, subjects: dict[str, xr.Dataset]
+) -> None:
+    model = registry[share(registry)]
+    assert model["voxel"].values.tolist() == list(range(17))
+    assert model["subject"].values.tolist() == ["subj01"] * 10 + ["subj02"] * 7
+    assert model["source_voxel"].values.tolist() == [
+        *subjects["one"]["voxel"].values.tolist(),
+        *subjects["two"]["voxel"].values.tolist(),
+    ]
+    assert model["training_response"].values.tolist() == [0] * 14 + [1] * 12
+    assert (model.attrs["subject"], model.attrs["space"], model.attrs["units"]) == (
+        "subj01, subj02",
+        "func1pt8mm",
+        "% signal change",
+    )
+    assert "mask_sha256" not in model.attrs
+    assert {key: item["mask_sha256"] for key, item in json.loads(model.attrs["origins"]).items()} == {
+        "subj01": "aa",
+        "subj02": "bb",
+    }
+    assert registry.verify("m") == ["m"]
+
+
+def test_one_subject_alone_gives_the_model_that_others_give(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    fit(registry, "alone", "toy.shared")
+    fit(registry, "listed", "toy.shared", response=["response"], target=["target"])
+    fit(registry, "plain")
+    ((responses, targets), *_) = work().FITS
+    assert len(responses) == len(targets) == 1
+    assert weights(registry, "alone") == weights(registry, "listed")
+    plain, alone = (registry[name].drop_attrs(deep=False) for name in ("plain", "alone"))
+    xr.testing.assert_identical(plain.load(), alone.load())
+    decoded = [registry[registry.predict(name, response="response", device="cpu")] for name in ("plain", "alone")]
+    np.testing.assert_allclose(decoded[0]["embedding"].values, decoded[1]["embedding"].values, rtol=1e-5, atol=1e-5)
+
+
+def test_a_trial_of_one_subject_is_not_taken_for_that_of_another(
+    registry: brainlens.Registry, subjects: dict[str, xr.Dataset]
+) -> None:
+    share(registry)
+    assert set(subjects["one"]["trial"].values.tolist()) == set(subjects["two"]["trial"].values.tolist())
+    registry.put("renumbered", subjects["two"].assign_coords(trial=np.arange(24)))
+    for name in ("one", "two", "renumbered"):
+        decoded = registry[registry.predict("m", response=name, split="all", device="cpu")]
+        np.testing.assert_array_equal(decoded["in_training"].values, decoded["split"].values == "train")
+
+
+def test_each_response_may_have_a_target_of_its_own(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset], subjects: dict[str, xr.Dataset]
+) -> None:
+    registry.put("other", study["target"].assign(embedding=study["target"]["embedding"] * 2))
+    share(registry)
+    share(registry, "n", target=["target", "other"])
+    for name, factor in (("one", 1), ("two", 2)):
+        decoded = [registry[registry.predict(model, response=name, device="cpu")] for model in ("m", "n")]
+        expected = decoded[0]["embedding"].values * factor
+        np.testing.assert_allclose(decoded[1]["embedding"].values, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_subject_is_added_to_a_model_of_others(registry: brainlens.Registry, subjects: dict[str, xr.Dataset]) -> None:
+    fit(registry, "first", "toy.shared", response="one")
+    fit(registry, "second", "toy.shared", response="two", start="first")
+    assert registry["second"].attrs["subject"] == "subj02"
+    assert registry["second"].attrs["training_responses"] == [registry.show(name)["digest"] for name in ("two", "one")]
+    decoded = registry[registry.predict("second", response="two", split="all", device="cpu")]
+    np.testing.assert_array_equal(decoded["in_training"].values, decoded["split"].values == "train")
+    share(registry, "both")
+    fit(registry, "third", "toy.shared", response="two", start="both", split="test")
+    decoded = registry[registry.predict("third", response="two", split="all", device="cpu")]
+    assert decoded["in_training"].values.all()
+
+
+def test_what_several_subjects_were_fitted_on_is_in_recipe_and_provenance(
+    registry: brainlens.Registry, subjects: dict[str, xr.Dataset]
+) -> None:
+    names = [share(registry, None), share(registry, None, target=["target"]), share(registry, None)]
+    assert len(set(names)) == len(work().FITS) == 1
+    made = registry.show(names[0])["provenance"]
+    assert [item["name"] for item in made["inputs"]["response"]] == ["one", "two"]
+    assert registry.query(kind="model")[0].subject == "subj01, subj02"
+
+
+def test_a_subject_that_the_model_does_not_know_is_refused(
+    registry: brainlens.Registry, subjects: dict[str, xr.Dataset]
+) -> None:
+    share(registry)
+    registry.put("three", subjects["two"].assign_attrs(subject="subj03"))
+    registry.put("few", subjects["two"].isel(voxel=slice(2, None)))
+    registry.put("masked", subjects["two"].assign_attrs(mask_sha256="aa"))
+    cases = {
+        "three": "model 'm': expected a response of one of its 2 subjects, found 'subj03'. Closest: 'subj0",
+        "few": "response: expected the model's 7 voxels, found 2 of them missing: 42, 14.",
+        "masked": "model 'm': expected a response of mask 'bb', found 'aa'.",
+    }
+    for name, text in cases.items():
+        with refused(registry, brainlens.DimensionError, text):
+            registry.predict("m", response=name, device="cpu")
+    with refused(
+        registry, brainlens.ParameterError, "toy.shared: input 'response' expected one name, found 2: it takes"
+    ):
+        registry.predict("m", response=["one", "two"], device="cpu")  # type: ignore[arg-type]
+
+
+def test_responses_that_do_not_go_together_are_refused(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset], subjects: dict[str, xr.Dataset]
+) -> None:
+    registry.put("z", second_subject(units="z"))
+    registry.put("void", second_subject().assign(roi_mask=(("roi", "voxel"), np.zeros((2, 7), bool))))
+    constant = second_subject().copy(deep=True)
+    constant["response"].values[:, 3] = 1
+    registry.put("constant", constant)
+    registry.put("clip", study["target"].assign_attrs(model="clip"))
+    cases: list[tuple[dict[str, Any], type[Exception], str]] = [
+        (
+            {"response": ["one", "response"]},
+            brainlens.DimensionError,
+            "fit: expected each response of another subject, found 'one' and 'response' both of 'subj01'.",
+        ),
+        (
+            {"response": ["one", "z"]},
+            brainlens.DimensionError,
+            "fit: expected responses of one unit, found '% signal change' in 'one' and 'z' in 'z'. Convert",
+        ),
+        (
+            {"target": ["target", "clip"]},
+            brainlens.DimensionError,
+            "fit: expected targets of one model, found 'planted' in 'target' and 'clip' in 'clip'.",
+        ),
+        (
+            {"target": ["target"] * 3},
+            brainlens.ParameterError,
+            "toy.shared: expected one target, or one for each of 2 responses, found 3.",
+        ),
+        (
+            {"response": "one", "target": ["target"] * 2},
+            brainlens.ParameterError,
+            "toy.shared: expected one target, for one response, found 2.",
+        ),
+        (
+            {"response": ["one", "void"], "roi": "V1"},
+            brainlens.DimensionError,
+            "response 'void': ROI expression 'V1': expected at least one voxel, found none.",
+        ),
+        (
+            {"response": ["one", "constant"]},
+            brainlens.DimensionError,
+            "response 'constant': standardize='training': expected voxels that vary over the training trials, found 1",
+        ),
+        ({"split": "val"}, brainlens.DimensionError, "response 'two': split 'val': no trial is in it."),
+    ]
+    for more, error, text in cases:
+        with refused(registry, error, text):
+            share(registry, **more)
+
+
+def test_decoders_of_one_subject_refuse_several(registry: brainlens.Registry, subjects: dict[str, xr.Dataset]) -> None:
+    text = "toy: input 'response' expected one name, found 2: it takes one at a time."
+    with refused(registry, brainlens.ParameterError, text):
+        fit(registry, response=["one", "two"])
+    with refused(registry, brainlens.ParameterError, "toy: input 'target' expected one name, found 2"):
+        fit(registry, target=["target", "target"])
+
+
+def test_cross_prediction_is_of_one_subject(registry: brainlens.Registry, subjects: dict[str, xr.Dataset]) -> None:
+    text = "cross_predict: expected one response, found 2: 'one', 'two'. Cross-predict each by itself."
+    with refused(registry, brainlens.ParameterError, text):
+        cross(registry, "d", "toy.shared", response=["one", "two"])
+    decoded = [registry[cross(registry, name, component)] for name, component in (("d", "toy"), ("e", "toy.shared"))]
+    np.testing.assert_allclose(decoded[0]["embedding"].values, decoded[1]["embedding"].values, rtol=1e-5, atol=1e-5)
+    assert all(isinstance(item, list) for item in work().FITS[-1])
 
 
 # Cross-prediction

@@ -64,7 +64,9 @@ def test_the_help_says_type_and_default() -> None:
     assert words["words"] == ("VALUES", "Words. [default: none]")
     assert words["maybe"] == ("INT", "A number or none. [default: none]")
     assert words["first"] == (None, "Name of a stored response.")
-    assert words["gallery_set"][1] == "Name of a stored embedding, several separated by commas. [optional]"
+    assert words["gallery_set"][1] == (
+        "Name of a stored embedding, several separated by commas, or the option several times. [optional]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,13 @@ def test_what_was_not_given_is_left_to_the_component() -> None:
 
 def test_several_names_are_split() -> None:
     assert given(gallery_set="a, b", first="c,d") == {"gallery_set": ["a", "b"], "first": "c,d"}
+    assert given(gallery_set=("a, b", "c"), first="d") == {"gallery_set": ["a", "b", "c"], "first": "d"}
+    assert given(gallery_set=(), first="d") == {"first": "d"}
+
+
+def test_only_an_input_that_takes_several_may_be_given_again() -> None:
+    options = {option.name: option for option in component_options(COMPONENT)}
+    assert [name for name, option in options.items() if option.multiple] == ["gallery_set"]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("text", ["[1, 2", '{"a": }'])

@@ -44,6 +44,12 @@ def test_decoders_and_encoders_have_their_inputs(role: str, keys: list[str]) -> 
     assert component(role=role, inputs={"target": "my_embedding"}).inputs["target"] == Input("my_embedding")
 
 
+def test_a_decoder_of_several_responses_takes_several_targets() -> None:
+    made = component(role="decoder", inputs={"response": Input("response", many=True)})
+    assert made.inputs["target"] == Input("embedding", many=True)
+    assert not component(role="decoder").inputs["target"].many
+
+
 def test_records_do_not_change() -> None:
     made = component(inputs={"a": "score"})
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -74,6 +80,10 @@ def test_records_do_not_change() -> None:
         ({"role": "decoder", "params": params(roi=1)}, "component 'toy.look': 'roi' is reserved for the verbs."),
         ({"role": "decoder", "params": params(start=1)}, "component 'toy.look': 'start' is reserved for the verbs."),
         ({"role": "exporter", "params": params(target=1)}, "component 'toy.look': 'target' is reserved for the verbs."),
+        (
+            {"role": "decoder", "inputs": {"target": Input("embedding", many=True)}},
+            "component 'toy.look': expected several targets only with several responses, found Input(many=True) for",
+        ),
         (
             {"role": "decoder", "inputs": {"prior": "embedding"}},
             "component 'toy.look': a decoder has the inputs 'response' and 'target' only, found 'prior'. Make it a",
