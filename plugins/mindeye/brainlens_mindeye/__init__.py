@@ -26,6 +26,7 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             version="1",
             target="brainlens_mindeye.decoder:MindEyeDecoder",
             params=HighLevelParams,
+            inputs={"response": brainlens.Input("response", many=True)},
             output=("embedding",),
             uses_device=True,
             citations=CITATIONS,

@@ -23,6 +23,8 @@ import brainlens
 RESIDENT_BYTES = 2**28
 BLOCK_BYTES = 2**26
 AHEAD = 2
+# Stimuli that a validation looks among.
+POOL = 300
 
 
 @dataclass(frozen=True)
@@ -120,15 +122,29 @@ class Order:
         self.turn = np.random.default_rng([*self.seed, 0]).integers(0, subject.count)
         self._pass, self._order = -1, np.empty(0, np.intp)
 
-    def rows(self, step: int) -> np.ndarray:
-        """Return the positions of a step's trials, ascending; the same for the same step, whatever came before."""
+    def stimuli(self, step: int) -> np.ndarray:
+        """Return the positions of a step's stimuli; the same for the same step, whatever came before."""
         number, within = divmod(step, self.steps_per_pass)
         if number != self._pass:
             self._pass = number
             self._order = np.random.default_rng([*self.seed, 1, number]).permutation(self.subject.n_stimuli)
-        stimuli = self._order[within * self.size : (within + 1) * self.size]
-        turn = (self.turn[stimuli] + number) % self.subject.count[stimuli]
+        return self._order[within * self.size : (within + 1) * self.size]
+
+    def rows(self, step: int) -> np.ndarray:
+        """Return the positions of one trial of each stimulus of a step, ascending."""
+        stimuli = self.stimuli(step)
+        turn = (self.turn[stimuli] + step // self.steps_per_pass) % self.subject.count[stimuli]
         return np.sort(self.subject.trials[self.subject.first[stimuli] + turn])
+
+
+def held_out_means(subject: Subject) -> tuple[Tensor, Tensor]:
+    """Return mean voxels and target of each held-out stimulus, of the first few hundred: more would say little more."""
+    voxels, targets = [], []
+    for first, count in zip(subject.first[:POOL], subject.count[:POOL], strict=True):
+        rows = np.sort(subject.trials[first : first + count])
+        voxels.append(as_float(subject.response.isel(trial=rows).values).mean(dim=0))
+        targets.append(as_float(subject.target.isel(trial=rows[:1]).values)[0])
+    return torch.stack(voxels), torch.stack(targets)
 
 
 class Rows:

@@ -7,7 +7,6 @@ backbone's output is the condition of the diffusion prior, whose output lies whe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,57 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainlens_mindeye.feed import Order, Rows, Subject, as_float, blocks
+from brainlens_mindeye.feed import Order, Rows, Subject, held_out_means
 from brainlens_mindeye.loop import Batch, Outputs
 from brainlens_mindeye.losses import Mixture, bimixco, draw_mixture, soft_clip, temperature_at
 from brainlens_mindeye.network import Network, on_sphere
 from brainlens_mindeye.params import HighLevelParams
 from brainlens_mindeye.prior import PriorNetwork, make_noise_schedule
-
-# Stimuli that a validation looks among; more would take long and say little more.
-POOL = 300
-
-
-@dataclass(frozen=True)
-class TargetSpace:
-    """Where the training targets lie.
-
-    Parameters
-    ----------
-    mean
-        Of the training targets, 0 where they are not centred; dims (token, channel).
-    scale
-        What centred targets are multiplied by for the prior, so that their values have variance 1 on average. For
-        targets of length 1 with d channels that are not centred this is the square root of d, as published.
-    length
-        Mean length of a centred target, all tokens together.
-    """
-
-    mean: Tensor
-    scale: float
-    length: float
-
-    def to(self, device: str) -> TargetSpace:
-        """Return the same on a device."""
-        return TargetSpace(self.mean.to(device), self.scale, self.length)
-
-
-def measure_targets(subjects: Sequence[Subject], *, centre: bool) -> TargetSpace:
-    """Read the training targets once, a block at a time, each stimulus of each subject once."""
-    total, squares, n = torch.zeros(subjects[0].target.shape[1:], dtype=torch.float64), 0.0, 0
-    lengths = 0.0
-    shown = [subject.target.isel(trial=np.sort(subject.trials[subject.first])) for subject in subjects]
-    for target in shown:
-        for _, block in blocks(target):
-            total += as_float(block).sum(dim=0, dtype=torch.float64)
-            n += len(block)
-    mean = (total / n if centre else torch.zeros_like(total)).float()
-    for target in shown:
-        for _, block in blocks(target):
-            away = (as_float(block) - mean).flatten(1).square().sum(dim=1, dtype=torch.float64)
-            squares += float(away.sum())
-            lengths += float(away.sqrt().sum())
-    return TargetSpace(mean, (squares / (n * mean.numel())) ** -0.5, lengths / n)
+from brainlens_mindeye.space import TargetSpace
 
 
 class HighLevel(nn.Module):
@@ -141,7 +96,7 @@ class HighLevelLearner:
         self.orders = [Order(each, size=size, seed=[seed, number]) for number, each in enumerate(subjects)]
         self.voxels = [Rows(each.response, device=device) for each in subjects]
         self.targets = [Rows(each.target, device=device) for each in subjects]
-        self.validation = [None if each is None else _means(each) for each in held_out]
+        self.validation = [None if each is None else held_out_means(each) for each in held_out]
         self.schedule = make_noise_schedule(params.prior_steps)
         self.levels = self.schedule.alphas_cumprod.to(device)
         self.n_epochs = n_epochs
@@ -234,13 +189,3 @@ def _top_1(similarity: Tensor) -> float:
     """Return how often the own one is the only nearest."""
     own = similarity.diagonal()[:, None]
     return float(((similarity >= own).sum(dim=1) == 1).float().mean())
-
-
-def _means(subject: Subject) -> tuple[Tensor, Tensor]:
-    """Return mean voxels and target of each held-out stimulus, of the first few hundred."""
-    voxels, targets = [], []
-    for first, count in zip(subject.first[:POOL], subject.count[:POOL], strict=True):
-        rows = np.sort(subject.trials[first : first + count])
-        voxels.append(as_float(subject.response.isel(trial=rows).values).mean(dim=0))
-        targets.append(as_float(subject.target.isel(trial=rows[:1]).values)[0])
-    return torch.stack(voxels), torch.stack(targets)

@@ -138,3 +138,35 @@ class HighLevelParams(TrainingParams):
                 f"sampling_steps: expected at most the {self.prior_steps} of prior_steps, found {self.sampling_steps}"
             )
         return self
+
+
+class LowLevelParams(TrainingParams):
+    """Networks and losses of MindEye's low level."""
+
+    learning_rate: float = Field(default=5e-4, gt=0, description="At its highest, per step (MindEye: 5e-4).")
+    width: int = Field(default=512, ge=1, description="Channels between entry and map (MindEye: 4096).")
+    n_blocks: int = Field(default=2, ge=0, description="Blocks that add to their input (MindEye: 4).")
+    entry_dropout: float = Field(default=0.5, ge=0, lt=1, description="Dropout after the entry.")
+    dropout: float = Field(default=0.25, ge=0, lt=1, description="Dropout within blocks.")
+    map_channels: int = Field(default=64, ge=1, description="Channels of the small map that grows to the latents.")
+    up_channels: tuple[int, ...] = Field(
+        default=(64, 128),
+        min_length=1,
+        description="Channels of the decoder's stages, from the latents down; each stage but the last doubles the side "
+        "(MindEye: 64, 128, 256).",
+    )
+    showings: Literal["mixed", "single"] = Field(
+        default="mixed",
+        description="What a step takes of a stimulus: in half of the cases a randomly weighted mean of its showings, "
+        "in 3 of 10 their mean, else one of them (MindEye); or always a single one.",
+    )
+    contrastive_weight: float = Field(
+        default=0.02,
+        ge=0,
+        description="Of the auxiliary loss, where features are given, beside the mean absolute error of latents in "
+        "units of their spread (MindEye: 0.1 beside 1/0.18215 of that).",
+    )
+    contrastive_temperature: float = Field(
+        default=0.075, gt=0, description="What similarities of features are divided by."
+    )
+    feature_width: int = Field(default=128, ge=1, description="Hidden channels of the auxiliary head (MindEye: 512).")

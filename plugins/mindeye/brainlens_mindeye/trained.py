@@ -1,0 +1,316 @@
+"""What both decoders of this plugin share: subjects in, a trained network, and its state out and back.
+
+What the network is and what it costs is said by each decoder.
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+import brainlens
+from brainlens_mindeye.feed import Subject, as_float, blocks, hold_out, make_subject
+from brainlens_mindeye.loop import Learner, Plan, train
+from brainlens_mindeye.params import TrainingParams
+from brainlens_mindeye.space import TargetSpace, measure_targets
+
+# Trials that are predicted at a time.
+BATCH = 256
+# What of a network belongs to single subjects: an entry for each.
+ENTRIES = "entries."
+
+
+class NetworkDecoder(brainlens.Trainable):
+    """A decoder whose network has an entry for each subject, and shares the rest.
+
+    Attributes
+    ----------
+    module
+        The network.
+    space
+        Mean and scale of the training targets.
+    subjects
+        Names, in the order of the entries.
+    history
+        Losses of every epoch, and validations, by name.
+    """
+
+    # Which training a checkpoint belongs to is told by this and the parameters.
+    training_version = "1"
+    params: TrainingParams
+
+    @abc.abstractmethod
+    def make_module(self, n_voxels: Sequence[int], shape: tuple[int, int]) -> nn.Module:
+        """Return the untrained network for subjects with so many voxels, and targets of (token, channel)."""
+
+    @abc.abstractmethod
+    def make_learner(self, training: Sequence[Subject], held_out: Sequence[Subject | None]) -> Learner:
+        """Return what the loop trains `module` with."""
+
+    @abc.abstractmethod
+    def steps_per_epoch(self, learner: Any) -> int:
+        """Return in how many steps every stimulus of the largest subject comes once."""
+
+    @property
+    def centre(self) -> bool:
+        """Whether targets are taken about their mean."""
+        return True
+
+    def fit(self, response: Any, target: Any, **others: Any) -> None:
+        """Train on trials of one subject or several.
+
+        Parameters
+        ----------
+        response
+            Responses, one dataset for each subject: dims (trial, voxel) or (trial, vertex), with `stimulus_id`
+            (trial); may be lazy and larger than memory. A single dataset stands for a list of one.
+        target
+            For each response, `embedding` of dims (trial, channel) or (trial, token, channel), row for row its trials.
+        **others
+            Further targets of the same trials, where a decoder takes them.
+
+        Raises
+        ------
+        DimensionError
+            If there are fewer stimuli than a batch takes, or a value is not finite, or a model to start from is of
+            another target.
+        CheckpointError
+            If the folder of intermediate files holds a checkpoint of another training.
+        DeviceError
+            If memory does not suffice for one trial, or the loss is not finite.
+        """
+        params = self.params
+        responses, targets = (list(each) if isinstance(each, list | tuple) else [each] for each in (response, target))
+        subjects = [make_subject(*pair) for pair in zip(responses, targets, strict=True)]
+        for subject in subjects:
+            refuse_not_finite(subject)
+        parted = [
+            hold_out(subject, params.validation, rng=self.context.rng(0, number))
+            for number, subject in enumerate(subjects)
+        ]
+        training, held_out = [part[0] for part in parted], [part[1] for part in parted]
+        refuse_too_few(training, params.batch_size)
+        first = training[0].target
+        shape, n_voxels = (first.shape[1], first.shape[2]), [subject.response.shape[1] for subject in training]
+        self.subjects = [subject.name for subject in training]
+        self.target_dims = targets[0]["embedding"].ndim
+        self.note_target(targets[0])
+        start = self.__dict__.pop("_start", None)
+        self.space = start.space if start is not None else measure_targets(training, centre=self.centre)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(self.context.rng(1).integers(2**62)))
+            self.module = self.make_module(n_voxels, shape)
+        if start is not None:
+            self._take_over(start, shape)
+        self.module.to(self.context.device)
+        self.others = others
+        learner = self.make_learner(training, held_out)
+        del self.others
+        plan = make_plan(params, self.context, steps_per_epoch=self.steps_per_epoch(learner))
+        identity = f"{type(self).__name__} {self.training_version}, {n_voxels} voxels, {shape}, {params!r}"
+        self.history = train(
+            learner, plan, context=self.context, folder=self.context.scratch, identity=identity
+        ).history
+
+    def note_target(self, target: xr.Dataset) -> None:
+        """Keep what else a decoder wants to know of the target."""
+
+    def start_from(self, state: Mapping[str, np.ndarray], model: xr.Dataset) -> None:
+        """Begin with the weights of a model: the entries of its subjects, and all that subjects share.
+
+        A subject that the model does not know gets a fresh entry. Targets keep the mean and scale of that model.
+
+        Parameters
+        ----------
+        state
+            As `state` returned it.
+        model
+            What is stored beside the weights; not used.
+
+        Raises
+        ------
+        CheckpointError
+            If the model was fitted with other sizes.
+        """
+        start = type(self)(self.params, self.context)
+        start.load_state(state)
+        self._start = start
+
+    def _take_over(self, start: NetworkDecoder, shape: tuple[int, int]) -> None:
+        expected = tuple(start.space.mean.shape)
+        if shape != expected:
+            raise brainlens.DimensionError(
+                f"target: expected {expected[0]} tokens of {expected[1]} channels as the model to start from has them, "
+                f"found {shape[0]} of {shape[1]}. Give the target of that model, or fit without start."
+            )
+        own, given = self.module.state_dict(), start.module.state_dict()
+        shared = {name: value for name, value in given.items() if ENTRIES not in name}
+        for number, subject in enumerate(self.subjects):
+            if subject not in start.subjects:
+                continue
+            before = start.subjects.index(subject)
+            for name, value in own.items():
+                old = name.replace(f"{ENTRIES}{number}.", f"{ENTRIES}{before}.")
+                if f"{ENTRIES}{number}." in name and given[old].shape == value.shape:
+                    shared[name] = given[old]
+        self.module.load_state_dict({**own, **shared})
+
+    def subject_of(self, response: xr.Dataset) -> int:
+        """Return the number of the entry for a response.
+
+        Raises
+        ------
+        DimensionError
+            If it is of none of the subjects, or has another number of voxels.
+        """
+        name = str(response.attrs.get("subject", ""))
+        if name not in self.subjects and len(self.subjects) > 1:
+            raise brainlens.DimensionError(
+                f"response: expected one of the {len(self.subjects)} subjects that the decoder was fitted to, found "
+                f"{name!r}. {brainlens.closest(name, self.subjects)}"
+            )
+        number = self.subjects.index(name) if name in self.subjects else 0
+        expected, found = self.n_voxels()[number], response["response"].sizes
+        n_found = next(length for dim, length in found.items() if dim != "trial")
+        if n_found != expected:
+            raise brainlens.DimensionError(
+                f"response: expected the {expected} voxels that the decoder was fitted to, found {n_found}. "
+                "Select the same ROI."
+            )
+        return number
+
+    def n_voxels(self) -> list[int]:
+        """Return the voxels of each subject."""
+        return [first_weight(entry).shape[1] for entry in self.module.get_submodule(self.entries_at)]
+
+    # Where in the module the entries are.
+    entries_at = "network.entries"
+
+    def voxel_blocks(self, response: xr.Dataset) -> Any:
+        """Yield (rows, voxels) of a response a block at a time, on the device, with progress."""
+        array = response["response"].transpose("trial", ...)
+        for start in self.context.progress(range(0, len(array), BATCH), label="decoding"):
+            rows = slice(start, min(start + BATCH, len(array)))
+            yield rows, as_float(array.isel(trial=rows).values).to(self.context.device)
+
+    def labelled(self, values: np.ndarray, mean: Tensor, variants: Sequence[str] = ()) -> xr.Dataset:
+        """Return values ([variant,] trial, token, channel) with the dims of the target, and the targets' mean."""
+        dims: tuple[str, ...] = ("token", "channel")
+        centre = mean.cpu().numpy()
+        if self.target_dims == 2:
+            values, centre, dims = values[..., 0, :], centre[0], ("channel",)
+        first = ("variant", "trial") if variants else ("trial",)
+        coords = {"variant": list(variants)} if variants else {}
+        return xr.Dataset({"embedding": ((*first, *dims), values), "target_mean": (dims, centre)}, coords)
+
+    def about(self) -> dict[str, Any]:
+        """Return what the state says in words."""
+        return {"subjects": self.subjects, "target_dims": self.target_dims}
+
+    def take_about(self, about: Mapping[str, Any]) -> None:
+        """Take back what `about` returned."""
+        self.subjects, self.target_dims = list(about["subjects"]), int(about["target_dims"])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return weights, the space of the targets, the subjects and the history."""
+        return {
+            **{f"module.{name}": value.cpu().numpy() for name, value in self.module.state_dict().items()},
+            **{f"history.{name}": np.array(values) for name, values in self.history.items()},
+            "target_mean": self.space.mean.cpu().numpy(),
+            "target_scale": np.array([self.space.scale, self.space.length]),
+            "about": np.frombuffer(json.dumps(self.about()).encode(), np.uint8),
+        }
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take back what `state` returned.
+
+        Raises
+        ------
+        CheckpointError
+            If a weight is missing, of another shape, or not expected.
+        """
+        self.take_about(json.loads(bytes(state["about"]).decode()))
+        mean = torch.from_numpy(np.array(state["target_mean"]))
+        self.space = TargetSpace(mean, *map(float, state["target_scale"]))
+        self.history = _below(state, "history.", np.ndarray.tolist)
+        weights = _below(state, "module.", lambda values: torch.from_numpy(np.array(values)))
+        n_voxels = [
+            first_weight({name.removeprefix(place): value for name, value in weights.items() if name.startswith(place)})
+            .shape[1]
+            for place in (f"{self.entries_at}.{number}." for number in range(len(self.subjects)))
+        ]  # fmt: skip
+        self.module = self.make_module(n_voxels, (mean.shape[0], mean.shape[1]))
+        try:
+            self.module.load_state_dict(weights)
+        except RuntimeError as error:
+            raise brainlens.CheckpointError(
+                f"{type(self).__name__}: expected the weights of this network, found others: "
+                f"{' '.join(str(error).split())} Fit the model again, or give the sizes it was fitted with."
+            ) from error
+        self.module.to(self.context.device).eval()
+
+
+def first_weight(entry: nn.Module | Mapping[str, Tensor]) -> Tensor:
+    """Return the matrix that an entry's voxels meet first."""
+    named = entry.items() if isinstance(entry, Mapping) else entry.named_parameters()
+    return next(value for name, value in named if name.endswith("weight") and value.ndim == 2)
+
+
+def make_plan(params: TrainingParams, context: brainlens.Context, *, steps_per_epoch: int) -> Plan:
+    """Return the plan that parameters and context ask for."""
+    return Plan(
+        n_epochs=params.epochs, steps_per_epoch=steps_per_epoch, learning_rate=params.learning_rate,
+        weight_decay=params.weight_decay, warm_up=params.warm_up, piece=params.piece, averaging=params.averaging,
+        clip=params.clip, patience=params.patience, validate_every=params.validate_every,
+        precision=context.precision, device=context.device, seed=context.seed, deterministic=params.deterministic,
+        checkpoint_s=params.checkpoint_s,
+    )  # fmt: skip
+
+
+def refuse_not_finite(subject: Subject) -> None:
+    """Read everything once before any time is spent on training.
+
+    Raises
+    ------
+    DimensionError
+        If a response or a target is not finite.
+    """
+    for array, what in ((subject.response, "response"), (subject.target, "target")):
+        for rows, block in blocks(array):
+            # A sum is finite when all its parts are, but for overflow, which float64 excludes here.
+            sums = block.reshape(len(block), -1).sum(axis=1, dtype=np.float64)
+            odd = np.flatnonzero(~np.isfinite(sums))
+            if odd.size:
+                labels = array["trial"].values[rows][odd] if "trial" in array.coords else odd + rows.start
+                raise brainlens.DimensionError(
+                    f"{what}: expected finite values, found others in {odd.size} trials of a block: "
+                    f"{brainlens.listed(labels)}. Drop these trials."
+                )
+
+
+def refuse_too_few(subjects: Sequence[Subject], batch_size: int) -> None:
+    """Refuse a batch that takes more stimuli than there are.
+
+    Raises
+    ------
+    DimensionError
+        If a subject has fewer training stimuli than its share of a batch.
+    """
+    size = batch_size // len(subjects)
+    for subject in subjects:
+        if subject.n_stimuli < max(2, size):
+            raise brainlens.DimensionError(
+                f"response of {subject.name!r}: expected at least the {max(2, size)} stimuli that a batch takes, found "
+                f"{subject.n_stimuli} to train on. Choose a smaller batch_size."
+            )
+
+
+def _below(state: Mapping[str, np.ndarray], prefix: str, change: Any) -> dict[str, Any]:
+    return {name.removeprefix(prefix): change(values) for name, values in state.items() if name.startswith(prefix)}
