@@ -93,10 +93,41 @@ def test_the_decoder_in_the_text_is_the_templates():
 
 
 def test_the_contract_in_the_text_is_the_templates():
-    assert EXAMPLES[3] == (ROOT / "plugins" / "template" / "tests" / "test_contract.py").read_text("utf-8")
+    assert EXAMPLES[5] == (ROOT / "plugins" / "template" / "tests" / "test_contract.py").read_text("utf-8")
 
 
-@pytest.mark.parametrize("example", EXAMPLES[3:], ids=["contract", "params", "study"])
+def training(folder):
+    """Return what a decoder is made of and fitted on: a context with a scratch folder, responses and their targets."""
+    study = synthetic_study(n_stimuli=10, n_voxels=3, n_channels=2)
+    target = study["target"].sel(stimulus=study["response"]["stimulus_id"].values).rename(stimulus="trial")
+    return brainlens.Context(scratch=folder), study["response"], target.drop_vars("trial")
+
+
+def test_the_decoder_that_streams_sums_over_all_trials(tmp_path):
+    context, response, target = training(tmp_path)
+    names: dict[str, object] = {}
+    exec(EXAMPLES[3], names)
+    decoder = names["Streaming"](brainlens.Params(), context)
+    decoder.fit(response, target)
+    expected = response["response"].values.T @ target["embedding"].values
+    np.testing.assert_allclose(decoder.product_, expected, rtol=1e-4)
+
+
+def test_the_decoder_that_keeps_its_epochs_goes_on_where_it_stopped(tmp_path):
+    context, response, target = training(tmp_path)
+    names: dict[str, object] = {}
+    exec(EXAMPLES[4], names)
+    decoder = names["Long"](brainlens.Params(), context)
+    decoder.fit(response, target)
+    with np.load(tmp_path / "epoch.npz") as kept:
+        np.testing.assert_array_equal(kept["weights"], decoder.weights_)
+        np.savez(tmp_path / "epoch.npz", weights=kept["weights"], epoch=6)
+    again = names["Long"](brainlens.Params(), context)
+    again.fit(response, target)
+    np.testing.assert_allclose(again.weights_, decoder.weights_ * 1.3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("example", EXAMPLES[5:], ids=["contract", "params", "study"])
 def test_the_other_examples_can_be_carried_out(example):
     names: dict[str, object] = {}
     exec(compile(example, "writing-a-plugin.md", "exec"), names)
