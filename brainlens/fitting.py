@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,21 +97,33 @@ def _fit_model(work: Workplace, job: Job, preparation: Preparation) -> tuple[xr.
 
 @dataclass(frozen=True, kw_only=True)
 class _Trials:
-    """The trials of one response: chosen, made ready, and the targets of those, row for row; and where all is from."""
+    """The trials of one response: chosen, made ready, and the targets of those, row for row; and where all is from.
+
+    `others` are further embeddings of the same trials, by the name of the input; None where it was not given.
+    """
 
     entry: Entry
     chosen: xr.Dataset
     response: xr.Dataset
     aligned: xr.Dataset
     target: xr.Dataset
+    others: Mapping[str, xr.Dataset | None]
+
+    def select(self, rows: np.ndarray) -> _Trials:
+        """Keep some of the trials that were made ready, by position."""
+        others = {key: None if each is None else each.isel(trial=rows) for key, each in self.others.items()}
+        response, aligned = self.response.isel(trial=rows), self.aligned.isel(trial=rows)
+        return replace(self, response=response, aligned=aligned, others=others)
 
 
 def _read_trials(work: Workplace, job: Job, preparation: Preparation, *, default: str) -> list[_Trials]:
     """Make the trials of each response ready, each alone."""
     responses, targets = job.inputs["response"], job.inputs["target"]
-    if len(targets) not in (1, len(responses)):
-        one_each = f"or one for each of {len(responses)} responses" if len(responses) > 1 else "for one response"
-        raise ParameterError(f"{job.component.name}: expected one target, {one_each}, found {len(targets)}.")
+    further = [key for key in job.component.inputs if key not in ("response", "target")]
+    for key in ("target", *further):
+        if len(job.inputs.get(key, responses)) not in (1, len(responses)):
+            one_each = f"or one for each of {len(responses)} responses" if len(responses) > 1 else "for one response"
+            raise ParameterError(f"{job.component.name}: expected one {key}, {one_each}, found {len(job.inputs[key])}.")
     stored = [open_dataset(work.place, entry.name) for entry in responses]
     opened = [open_dataset(work.place, entry.name) for entry in targets]
     if len(responses) > 1:
@@ -120,27 +132,42 @@ def _read_trials(work: Workplace, job: Job, preparation: Preparation, *, default
             dict(zip(names, stored, strict=True)),
             {entry.name: each for entry, each in zip(targets, opened, strict=True)},
         )
+    by_key = {key: _one_each(work, job.inputs.get(key, ()), len(responses)) for key in further}
     ready = []
-    for entry, response, target in zip(responses, stored, opened * (len(responses) // len(opened)), strict=True):
-        with _named(entry.name, of=len(responses)):
+    for number, (entry, response) in enumerate(zip(responses, stored, strict=True)):
+        target = opened[number % len(opened)]
+        with _named(f"response {entry.name!r}", of=len(responses)):
             chosen = select_trials(prepare_sites(response, preparation), preparation, default=default)
             prepared = prepare_trials(chosen, preparation)
             # Averages are trials of their own, with labels of their own: no trial of the target is theirs by its label.
             unused = None if preparation.average else np.setdiff1d(response["trial"].values, chosen["trial"].values)
             aligned = align_targets(prepared, target, unused=unused)
-        ready.append(_Trials(entry=entry, chosen=chosen, response=prepared, aligned=aligned, target=target))
+            others = {}
+            for key, datasets in by_key.items():
+                other = datasets[number]
+                with _named(key, of=2 if other is not None else 1):
+                    others[key] = None if other is None else align_targets(prepared, other, unused=unused)
+        ready.append(
+            _Trials(entry=entry, chosen=chosen, response=prepared, aligned=aligned, target=target, others=others)
+        )
     return ready
 
 
+def _one_each(work: Workplace, entries: Sequence[Entry], n: int) -> list[xr.Dataset | None]:
+    """Open what was given once for all responses, or once for each; None for each where nothing was."""
+    opened: list[xr.Dataset | None] = [open_dataset(work.place, entry.name) for entry in entries] or [None]
+    return opened * (n // len(opened))
+
+
 @contextlib.contextmanager
-def _named(response: str, *, of: int) -> Iterator[None]:
-    """Say of which response an error is, where there are several."""
+def _named(what: str, *, of: int) -> Iterator[None]:
+    """Say of which dataset an error is, where there are several."""
     try:
         yield
     except (DimensionError, ParameterError) as error:
         if of == 1:
             raise
-        raise type(error)(f"response {response!r}: {error}") from error
+        raise type(error)(f"{what}: {error}") from error
 
 
 def predict(
@@ -245,9 +272,9 @@ def _predict_folds(
     parts = []
     numbered = list(enumerate(parted, start=1))
     for number, fold in job.context.progress(numbered, label=f"{component.name} without {leave_out}"):
-        train, left = (ready.response.isel(trial=rows) for rows in (fold.train, fold.test))
-        training = replace(ready, response=train, aligned=ready.aligned.isel(trial=fold.train))
-        decoder, ((mean, std),) = _fit_one(work, _with_own_scratch(job, f"fold-{number}"), [training], preparation)
+        left = ready.response.isel(trial=fold.test)
+        own = _with_own_scratch(job, f"fold-{number}")
+        decoder, ((mean, std),) = _fit_one(work, own, [ready.select(fold.train)], preparation)
         with guarded(work.host, component, "predicting"):
             made = decoder.predict(standardize(left, mean, std))
         labelled = label_prediction(made, left, _model_frame(left, ready.target, mean, std), component)
@@ -278,15 +305,21 @@ def _fit_one(
         _start_from(work, job.component, decoder, entry.name)
     statistics = []
     for each in ready:
-        with _named(each.entry.name, of=len(ready)):
+        with _named(f"response {each.entry.name!r}", of=len(ready)):
             statistics.append(training_statistics(each.response, standardize=preparation.standardize))
     responses = [standardize(each.response, *own) for each, own in zip(ready, statistics, strict=True)]
     targets = [each.aligned for each in ready]
+    others: dict[str, Any] = {}
+    for key in ready[0].others:
+        given = [each.others[key] for each in ready]
+        # A dataset is given for every response or for none.
+        others[key] = None if given[0] is None else given
     with guarded(work.host, job.component, "fitting"):
         if job.component.inputs["response"].many:
-            decoder.fit(responses, targets)
+            decoder.fit(responses, targets, **others)
         else:
-            decoder.fit(responses[0], targets[0])
+            first = {key: None if each is None else each[0] for key, each in others.items()}
+            decoder.fit(responses[0], targets[0], **first)
     return decoder, statistics
 
 
@@ -324,7 +357,19 @@ def _read_state(work: Workplace, model: str, fitted: xr.Dataset) -> dict[str, np
 
 
 def _join_folds(parts: list[xr.Dataset], response: xr.Dataset) -> xr.Dataset:
-    """Put the folds' predictions together, in the order of the response; attributes in which they differ are left."""
+    """Put the folds' predictions together, in the order of the response.
+
+    Attributes in which they differ are left out, and so is what is not about trials and differs, such as the mean of
+    the training targets; `attrs["dropped_variables"]` names it.
+    """
+    first, *rest = parts
+    differ = sorted(
+        str(name)
+        for name, variable in first.data_vars.items()
+        if "trial" not in variable.dims and not all(variable.equals(part[name]) for part in rest)
+    )
+    if differ:
+        parts = [part.drop_vars(differ).assign_attrs(dropped_variables=differ) for part in parts]
     joined = xr.concat(
         parts,
         dim="trial",

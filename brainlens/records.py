@@ -101,8 +101,9 @@ class Component:
         Subclass of `Params` with a default and a description for every field.
     inputs
         Name of each input dataset to its kind (`"embedding"`) or an `Input`. Decoders and encoders have
-        `response` and `target`, and no others; their kinds may be narrowed here. An optional input that is not
-        given comes as None. A decoder of several subjects at once says `Input("response", many=True)`.
+        `response` and `target`, whose kinds may be narrowed here; a decoder may name further embeddings of the same
+        stimuli, which its `fit` gets by name, row for row its trials. An optional input that is not given comes as
+        None. A decoder of several subjects at once says `Input("response", many=True)`.
     output
         Kinds of the datasets that come out.
     uses_device
@@ -147,12 +148,6 @@ class Component:
                 f"component {self.name!r}: params expected a subclass of brainlens.Params, found {self.params!r}."
             )
         own = _ROLE_INPUTS.get(self.role, {})
-        surplus = sorted(set(self.inputs) - set(own)) if own else []
-        if surplus:
-            raise PluginError(
-                f"component {self.name!r}: a {self.role} has the inputs {' and '.join(map(repr, own))} only, found "
-                f"{surplus[0]!r}. Make it a parameter, or the component an analysis."
-            )
         inputs = {**own, **self.inputs}
         frozen = {key: kind if isinstance(kind, Input) else Input(kind) for key, kind in inputs.items()}
         if own:
@@ -161,7 +156,19 @@ class Component:
                     f"component {self.name!r}: expected several targets only with several responses, found "
                     "Input(many=True) for 'target' alone. Say it of 'response'; 'target' follows."
                 )
-            frozen["target"] = replace(frozen["target"], many=frozen["response"].many)
+            for key in frozen.keys() - own.keys():
+                if self.role != "decoder" or frozen[key].kind != "embedding":
+                    kept = (
+                        "'response' and 'target', and further embeddings"
+                        if self.role == "decoder"
+                        else ("'target' and 'response' only")
+                    )
+                    raise PluginError(
+                        f"component {self.name!r}: expected the inputs {kept}, found {key!r} of kind "
+                        f"{frozen[key].kind!r}. Make it a parameter, or the component an analysis."
+                    )
+            for key in frozen.keys() - {"response"}:
+                frozen[key] = replace(frozen[key], many=frozen["response"].many)
         object.__setattr__(self, "inputs", MappingProxyType(frozen))
         output: Any = self.output
         object.__setattr__(self, "output", (output,) if isinstance(output, str) else tuple(output))

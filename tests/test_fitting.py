@@ -71,6 +71,18 @@ def brainlens_components():
             inputs={"response": brainlens.Input("response", many=True)}, output=("embedding",),
         ),
         brainlens.Component(
+            name="toy.aided", role="decoder", summary="Aided.", version="1", target="brainlens_toy_decoder:Aided",
+            params=Params, inputs={"features": brainlens.Input("embedding", optional=True)}, output=("embedding",),
+        ),
+        brainlens.Component(
+            name="toy.aided-all", role="decoder", summary="All.", version="1", target="brainlens_toy_decoder:AidedAll",
+            inputs={
+                "response": brainlens.Input("response", many=True),
+                "features": brainlens.Input("embedding", optional=True),
+            },
+            output=("embedding",),
+        ),
+        brainlens.Component(
             name="toy.function", role="decoder", summary="None.", version="1", target="brainlens_toy_decoder:function"
         ),
     ]
@@ -143,6 +155,16 @@ class Warm(Ridge):
             self.coef_ = (self.coef_ + self.first) / 2
 
 
+class Aided(Ridge):
+    def fit(self, response, target, *, features):
+        super().fit(response, target)
+        FITS.append(features)
+
+    def predict(self, response):
+        made = super().predict(response)
+        return made.assign(target_mean=("channel", self.intercept_))
+
+
 class Shared(brainlens.Trainable):
     def start_from(self, state, model):
         for name, array in state.items():
@@ -161,6 +183,12 @@ class Shared(brainlens.Trainable):
         subject = response.attrs["subject"]
         coef, mean = getattr(self, f"coef_{subject}_"), getattr(self, f"mean_{subject}_")
         return label(response["response"].values @ coef + mean, ("trial", "channel"))
+
+
+class AidedAll(Shared):
+    def fit(self, response, target, *, features):
+        super().fit(response, target)
+        FITS.append(features)
 
 
 class Long(brainlens.Trainable):
@@ -251,7 +279,7 @@ class Fault(brainlens.Trainable):
         if fault == "array":
             return good["embedding"].values
         if fault == "folds":
-            return good.assign(scale=("channel", np.full(n_channels, float(response["response"].sum()))))
+            return good.assign_coords(scale=("channel", np.full(n_channels, float(response["response"].sum()))))
         return good
 
 
@@ -1636,3 +1664,63 @@ def test_a_model_whose_plugin_is_not_installed_is_refused(registry: brainlens.Re
     bare = brainlens.open(registry.path, host=PluginHost([]), quiet=True)
     with refused(bare, brainlens.PluginError, "no decoder 'toy'. There is none."):
         bare.predict("m", response="response", device="cpu")
+
+
+def test_further_embeddings_come_row_for_row_with_the_trials(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    rng = np.random.default_rng(9)
+    order = rng.permutation(N_STIMULI)
+    features = study["target"].isel(stimulus=order)
+    features = features.assign(embedding=-features["embedding"]).assign_attrs(model="features")
+    registry.put("features", features)
+    fit(registry, component="toy.aided", features="features")
+    _, target = work().FITS[-2]
+    given = work().FITS[-1]
+    assert np.array_equal(given["embedding"].values, -target["embedding"].values)
+    assert np.array_equal(given["stimulus_id"].values, target["stimulus_id"].values)
+    assert [each["name"] for each in registry.show("m")["provenance"]["inputs"]["features"]] == ["features"]
+    fit(registry, "without", component="toy.aided")
+    assert work().FITS[-1] is None
+
+
+def test_every_fold_gets_its_own_rows_of_further_embeddings(registry: brainlens.Registry) -> None:
+    registry.put("features", registry["target"])
+    cross(registry, component="toy.aided", features="features")
+    (_, target), given = work().FITS[-2:]
+    assert np.array_equal(given["embedding"].values, target["embedding"].values)
+    assert given.sizes["trial"] < registry["response"].sizes["trial"]
+
+
+def test_what_differs_between_folds_and_is_not_about_trials_is_left_out_and_named(registry: brainlens.Registry) -> None:
+    decoded = registry[cross(registry, component="toy.aided")]
+    assert "target_mean" not in decoded
+    assert decoded.attrs["dropped_variables"] == ["target_mean"]
+    fit(registry, component="toy.aided")
+    assert "target_mean" in registry[registry.predict("m", response="response", device="cpu")]
+
+
+def test_further_embeddings_lacking_a_stimulus_are_refused_by_name(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    shown = study["response"]["stimulus_id"].values[study["response"]["split"].values == "train"][0]
+    registry.put("features", study["target"].drop_sel(stimulus=shown))
+    with refused(registry, brainlens.DimensionError, "features: "):
+        fit(registry, component="toy.aided", features="features")
+
+
+def test_further_embeddings_are_one_for_all_subjects_or_one_for_each(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("other", study["response"].assign_attrs(subject="subj02"))
+    registry.put("features", study["target"])
+    registry.put("others", study["target"].assign(embedding=2 * study["target"]["embedding"]))
+    responses = ["response", "other"]
+    for features, factor in ((["features"], 1), (["features", "others"], 2)):
+        fit(registry, f"m{factor}", component="toy.aided-all", response=responses, features=features)
+        first, second = work().FITS[-1]
+        assert np.array_equal(second["embedding"].values, factor * first["embedding"].values)
+    fit(registry, "without", component="toy.aided-all", response=responses)
+    assert work().FITS[-1] is None
+    with refused(registry, brainlens.ParameterError, "toy.aided-all: expected one features, or one for each of 2"):
+        fit(registry, "bad", component="toy.aided-all", response=responses, features=["features"] * 3)

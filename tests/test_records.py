@@ -85,8 +85,13 @@ def test_records_do_not_change() -> None:
             "component 'toy.look': expected several targets only with several responses, found Input(many=True) for",
         ),
         (
-            {"role": "decoder", "inputs": {"prior": "embedding"}},
-            "component 'toy.look': a decoder has the inputs 'response' and 'target' only, found 'prior'. Make it a",
+            {"role": "decoder", "inputs": {"prior": "score"}},
+            "component 'toy.look': expected the inputs 'response' and 'target', and further embeddings, found 'prior' "
+            "of kind 'score'. Make it a parameter",
+        ),
+        (
+            {"role": "encoder", "inputs": {"prior": "embedding"}},
+            "component 'toy.look': expected the inputs 'target' and 'response' only, found 'prior' of kind",
         ),
     ],
 )
@@ -216,3 +221,11 @@ def test_paths_are_taken_where_text_is_expected():
 
     made = Files(one=Path("a/b"), several=[Path("c"), "d"], named={"V1": Path("e")})
     assert made.model_dump() == {"one": "a/b", "several": ("c", "d"), "named": {"V1": "e"}}
+
+
+def test_a_decoder_may_name_further_embeddings_which_are_several_where_responses_are() -> None:
+    alone = component(role="decoder", inputs={"features": Input("embedding", optional=True)})
+    assert list(alone.inputs) == ["response", "target", "features"]
+    assert alone.inputs["features"] == Input("embedding", optional=True)
+    several = component(role="decoder", inputs={"response": Input("response", many=True), "features": "embedding"})
+    assert several.inputs["features"] == Input("embedding", many=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import brainlens
-from brainlens_mindeye.params import HighLevelParams
+from brainlens_mindeye.params import HighLevelParams, LowLevelParams
 
 CITATIONS = (
     "Scotti et al. (2023), Reconstructing the Mind's Eye, NeurIPS, arXiv:2305.18274",
@@ -30,5 +30,20 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             output=("embedding",),
             uses_device=True,
             citations=CITATIONS,
-        )
+        ),
+        brainlens.Component(
+            name="mindeye.low_level",
+            role="decoder",
+            summary="Voxels to an autoencoder's latents, which say how the image is laid out.",
+            version="1",
+            target="brainlens_mindeye.low_level:LowLevelDecoder",
+            params=LowLevelParams,
+            inputs={
+                "response": brainlens.Input("response", many=True),
+                "features": brainlens.Input("embedding", optional=True),
+            },
+            output=("embedding",),
+            uses_device=True,
+            citations=CITATIONS[:1],
+        ),
     ]

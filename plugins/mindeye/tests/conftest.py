@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from brainlens_mindeye.decoder import MindEyeDecoder
+from brainlens_mindeye.params import HighLevelParams
+
+import brainlens
+
+SMALL = {
+    "width": 32, "n_blocks": 1, "projector_width": 32, "epochs": 40, "batch_size": 20, "learning_rate": 3e-3,
+    "entry_dropout": 0.2, "prior_depth": 1, "prior_heads": 2, "prior_head_width": 16, "prior_steps": 20,
+}  # fmt: skip
 
 
 def make_planted(
@@ -39,3 +49,46 @@ def make_planted(
 @pytest.fixture
 def planted() -> Callable[..., tuple[xr.Dataset, xr.Dataset]]:
     return make_planted
+
+
+def fit_small(response: Any, target: Any, *, seed: int = 0, **changes: Any) -> MindEyeDecoder:
+    decoder = MindEyeDecoder(HighLevelParams(**{**SMALL, **changes}), brainlens.Context(seed=seed))
+    decoder.fit(response, target)
+    return decoder
+
+
+def part_stimuli(response: xr.Dataset, target: xr.Dataset, n_test: int = 20) -> tuple[xr.Dataset, ...]:
+    test = response["stimulus_id"].values < n_test
+    parts = [each.isel(trial=np.flatnonzero(part)) for part in (~test, test) for each in (response, target)]
+    return tuple(parts)
+
+
+def find_top_1(predicted: xr.Dataset, target: xr.Dataset, variant: str) -> float:
+    mean = predicted["target_mean"].values
+    found = predicted["embedding"].sel(variant=variant).values - mean
+    true = target["embedding"].values - mean
+    found, true = (rows.reshape(len(rows), -1) for rows in (found, true))
+    similarity = found @ (true / np.linalg.norm(true, axis=1, keepdims=True)).T
+    own = np.diag(similarity)[:, None]
+    same = (true[:, None] == true[None]).all(axis=2)
+    return float(((similarity >= own) & ~same).sum(axis=1).__eq__(0).mean())
+
+
+@pytest.fixture
+def fitted() -> Callable[..., Any]:
+    return fit_small
+
+
+@pytest.fixture
+def split() -> Callable[..., Any]:
+    return part_stimuli
+
+
+@pytest.fixture
+def top_1() -> Callable[..., Any]:
+    return find_top_1
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    return SMALL

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from brainlens_mindeye.decoder import MindEyeDecoder
+from brainlens_mindeye.params import HighLevelParams
+
+import brainlens
+
+
+def subjects(planted, names: tuple[str, ...], **options) -> tuple[list[xr.Dataset], list[xr.Dataset]]:
+    """Return subjects who saw the same stimuli, each with voxels of their own."""
+    made = [planted(seed=3, subject=name, n_voxels=20 + 5 * number, **options) for number, name in enumerate(names)]
+    return [each[0] for each in made], [each[1] for each in made]
+
+
+def test_what_was_learnt_comes_back_from_its_state(planted, fitted):
+    response, target = planted(shape=(3, 4))
+    decoder = fitted(response, target, epochs=2, validation=0.2)
+    state = {name: np.array(value) for name, value in decoder.state().items()}
+    again = MindEyeDecoder(decoder.params, brainlens.Context())
+    again.load_state(state)
+    assert again.predict(response).equals(decoder.predict(response))
+    assert again.history == decoder.history
+    assert set(again.history) == {"loss", "contrastive", "prior", "validated_epoch", "validation_top_1"}
+    del state["module.network.backbone.out.bias"]
+    with pytest.raises(
+        brainlens.CheckpointError, match="expected the weights of this network, found others: .*out.bias"
+    ):
+        MindEyeDecoder(decoder.params, brainlens.Context()).load_state(state)
+
+
+def test_several_subjects_share_all_but_their_entries(planted, fitted):
+    responses, targets = subjects(planted, ("s1", "s2"))
+    decoder = fitted(responses, targets, epochs=3)
+    assert decoder.n_voxels() == [20, 25]
+    alone = [decoder.predict(each)["embedding"] for each in responses]
+    assert alone[0].shape == alone[1].shape
+    again = MindEyeDecoder(decoder.params, brainlens.Context())
+    again.load_state(decoder.state())
+    assert again.predict(responses[1])["embedding"].equals(alone[1])
+    with pytest.raises(brainlens.DimensionError, match="expected one of the 2 subjects .* found 's3'. Closest: 's2'"):
+        decoder.predict(responses[0].assign_attrs(subject="s3"))
+    with pytest.raises(brainlens.DimensionError, match="expected the 25 voxels .* found 20"):
+        decoder.predict(responses[0].assign_attrs(subject="s2"))
+
+
+def test_what_one_subject_teaches_helps_another_with_little_data(planted, fitted, split, top_1, small):
+    # Their voxels differ; what is shared is the way from the common width to the target.
+    responses, targets = subjects(planted, ("s1", "s2", "s3"), n_stimuli=200, noise=0.5, shape=(16,))
+    test = [split(*pair, n_test=40) for pair in zip(responses, targets, strict=True)]
+    options = {"entry": "linear", "epochs": 60, "prior": "none", "entry_dropout": 0.0}
+    shared = fitted([each[0] for each in test[1:]], [each[1] for each in test[1:]], **options)
+    few = np.flatnonzero(np.isin(test[0][0]["stimulus_id"], np.unique(test[0][0]["stimulus_id"])[:20]))
+    little = test[0][0].isel(trial=few), test[0][1].isel(trial=few)
+    scores = {}
+    for name in ("fresh", "shared"):
+        decoder = MindEyeDecoder(HighLevelParams(**{**small, **options, "batch_size": 20}), brainlens.Context())
+        if name == "shared":
+            decoder.start_from(shared.state(), xr.Dataset())
+        decoder.fit(*little)
+        scores[name] = top_1(decoder.predict(test[0][2]), test[0][3], "retrieval")
+    assert scores["shared"] > scores["fresh"]
+
+
+def test_a_start_gives_its_weights_and_its_space_and_keeps_the_entry_of_a_subject_it_knows(planted, fitted, small):
+    responses, targets = subjects(planted, ("s1", "s2"))
+    first = fitted(responses, targets, epochs=2)
+    options = {**small, "epochs": 1, "learning_rate": 1e-12}
+    second = MindEyeDecoder(HighLevelParams(**options), brainlens.Context(seed=5))
+    second.start_from(first.state(), xr.Dataset())
+    second.fit([responses[1]], [targets[1]])
+    assert second.subjects == ["s2"]
+    found, expected = (each.predict(responses[1])["embedding"].sel(variant="retrieval") for each in (second, first))
+    assert np.allclose(found, expected, atol=1e-4)
+    third = MindEyeDecoder(HighLevelParams(**options), brainlens.Context(seed=5))
+    third.start_from(first.state(), xr.Dataset())
+    other, other_target = planted(subject="s9", n_voxels=13)
+    third.fit([other], [other_target])
+    assert torch.equal(third.space.mean, first.space.mean)
+    for name, value in third.module.state_dict().items():
+        if "entries" not in name:
+            assert torch.allclose(value, first.module.state_dict()[name], atol=1e-6), name
+    fresh = MindEyeDecoder(HighLevelParams(**options), brainlens.Context(seed=5))
+    fresh.fit([other], [other_target])
+    assert torch.allclose(
+        third.module.network.entries[0][0].weight, fresh.module.network.entries[0][0].weight, atol=1e-6
+    )
+
+
+def test_a_start_of_another_target_is_refused(planted, fitted):
+    first = fitted(*planted(), epochs=1)
+    second = MindEyeDecoder(first.params, brainlens.Context())
+    second.start_from(first.state(), xr.Dataset())
+    with pytest.raises(brainlens.DimensionError, match="expected 1 tokens of 6 channels as the model to start from"):
+        second.fit(*planted(shape=(8,)))
+
+
+def test_fewer_stimuli_than_a_batch_takes_are_refused_before_training(planted, fitted):
+    response, target = planted(n_stimuli=19)
+    message = "response of 's1': expected at least the 20 stimuli that a batch takes, found 19 to train on"
+    with pytest.raises(brainlens.DimensionError, match=message):
+        fitted(response, target)
+    response, target = planted(n_stimuli=21)
+    with pytest.raises(brainlens.DimensionError, match="found 17 to train on"):
+        fitted(response, target, validation=0.2)
+
+
+@pytest.mark.parametrize("where", ["response", "target"])
+def test_values_that_are_not_finite_are_refused_before_training(planted, where, fitted):
+    response, target = planted()
+    (response if where == "response" else target)[where if where == "response" else "embedding"].values[7, 2] = np.nan
+    with pytest.raises(brainlens.DimensionError, match=f"{where}: expected finite values, found others .*: 7"):
+        fitted(response, target)
+
+
+def test_another_number_of_voxels_is_refused(planted, fitted):
+    response, target = planted()
+    decoder = fitted(response, target, epochs=1)
+    with pytest.raises(brainlens.DimensionError, match="expected the 30 voxels .* found 29"):
+        decoder.predict(response.isel(voxel=slice(29)))
