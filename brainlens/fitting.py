@@ -142,15 +142,17 @@ def _read_trials(work: Workplace, job: Job, preparation: Preparation, *, default
             # Averages are trials of their own, with labels of their own: no trial of the target is theirs by its label.
             unused = None if preparation.average else np.setdiff1d(response["trial"].values, chosen["trial"].values)
             aligned = align_targets(prepared, target, unused=unused)
-            others = {}
-            for key, datasets in by_key.items():
-                other = datasets[number]
-                with _named(key, of=2 if other is not None else 1):
-                    others[key] = None if other is None else align_targets(prepared, other, unused=unused)
+            others = {key: _aligned(key, each[number], prepared, unused) for key, each in by_key.items()}
         ready.append(
             _Trials(entry=entry, chosen=chosen, response=prepared, aligned=aligned, target=target, others=others)
         )
     return ready
+
+
+def _aligned(key: str, other: xr.Dataset | None, response: xr.Dataset, unused: np.ndarray | None) -> xr.Dataset | None:
+    """Return a further embedding row for row with the trials, None where none was given."""
+    with _named(key, of=2):
+        return None if other is None else align_targets(response, other, unused=unused)
 
 
 def _one_each(work: Workplace, entries: Sequence[Entry], n: int) -> list[xr.Dataset | None]:
@@ -236,7 +238,7 @@ def cross_predict(
     `n_folds` parts); statistics and weights come from the other folds alone.
     """
     component = work.host.component(component_name, roles=("decoder",))
-    if n_folds is not None and (not isinstance(n_folds, int) or isinstance(n_folds, bool)):
+    if n_folds is not None and type(n_folds) is not int:
         raise ParameterError(f"n_folds: expected a whole number from 2, found {n_folds!r}.")
     options = {**preparation.options(), "leave_out": leave_out, "n_folds": n_folds}
     if given.get("start") is not None:
@@ -309,17 +311,15 @@ def _fit_one(
             statistics.append(training_statistics(each.response, standardize=preparation.standardize))
     responses = [standardize(each.response, *own) for each, own in zip(ready, statistics, strict=True)]
     targets = [each.aligned for each in ready]
-    others: dict[str, Any] = {}
-    for key in ready[0].others:
-        given = [each.others[key] for each in ready]
-        # A dataset is given for every response or for none.
-        others[key] = None if given[0] is None else given
+    given = {key: [each.others[key] for each in ready] for key in ready[0].others}
+    # A dataset is given for every response or for none.
+    others: dict[str, Any] = {key: None if each[0] is None else each for key, each in given.items()}
     with guarded(work.host, job.component, "fitting"):
         if job.component.inputs["response"].many:
             decoder.fit(responses, targets, **others)
         else:
-            first = {key: None if each is None else each[0] for key, each in others.items()}
-            decoder.fit(responses[0], targets[0], **first)
+            alone = {key: None if each is None else each[0] for key, each in others.items()}
+            decoder.fit(responses[0], targets[0], **alone)
     return decoder, statistics
 
 
@@ -363,22 +363,12 @@ def _join_folds(parts: list[xr.Dataset], response: xr.Dataset) -> xr.Dataset:
     the training targets; `attrs["dropped_variables"]` names it.
     """
     first, *rest = parts
-    differ = sorted(
-        str(name)
-        for name, variable in first.data_vars.items()
-        if "trial" not in variable.dims and not all(variable.equals(part[name]) for part in rest)
-    )
+    fixed = [name for name, variable in first.data_vars.items() if "trial" not in variable.dims]
+    differ = sorted(str(name) for name in fixed if not all(first[name].equals(part[name]) for part in rest))
     if differ:
         parts = [part.drop_vars(differ).assign_attrs(dropped_variables=differ) for part in parts]
-    joined = xr.concat(
-        parts,
-        dim="trial",
-        join="exact",
-        combine_attrs="drop_conflicts",
-        data_vars="minimal",
-        coords="minimal",
-        compat="equals",
-    )
+    how: dict[str, Any] = {"data_vars": "minimal", "coords": "minimal", "compat": "equals", "join": "exact"}
+    joined = xr.concat(parts, dim="trial", combine_attrs="drop_conflicts", **how)
     return joined.sel(trial=response["trial"].values)
 
 
