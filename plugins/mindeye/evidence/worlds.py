@@ -1,0 +1,190 @@
+"""Measure MindEye and its rivals in the named worlds of `simulate.world`: top-1 in pools of 300, both ways.
+
+    python worlds.py SEED [SEED ...] [--world NAME ...] [--stimuli N]
+
+Writes worlds.json, one entry for each world, size and seed, kept from earlier calls; and worlds.md beside it.
+Everything here is simulated. Settings were frozen on seed 100.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from brainlens_simulate.ceiling import ceiling
+from brainlens_simulate.ceiling_params import CeilingParams, LearnableCeilingParams
+from brainlens_simulate.identification import hit_rates, over_marginal
+from brainlens_simulate.learnable_ceiling import learnable_ceiling
+from brainlens_simulate.showings import find_showings, rows_of
+from brainlens_simulate.world_params import WORLDS, WorldParams
+from brainlens_simulate.worlds import read
+from rivals import (
+    LINEAR,
+    Ensemble,
+    MindEye,
+    Training,
+    encoder,
+    encoder_nonlinear,
+    ridge_centred,
+    ridge_lda,
+    ridge_raw,
+)
+from scipy import stats
+
+import brainlens
+
+HERE = Path(__file__).parent
+POOL = 300
+NAMED = [name for name in WORLDS if name != "custom"]
+Pair = tuple[float, float]
+COSINES = ("ridge raw", "ridge centred", "linear contrastive", "mindeye")
+LINEARS = ("ridge raw", "ridge centred", "ridge LDA", "encoder", "linear contrastive")
+ROWS = (
+    "ceiling", "learnable", "ridge raw", "ridge centred", "ridge LDA", "encoder", "encoder, nonlinear",
+    "linear contrastive", "mindeye", "mindeye, shuffled", "ensemble",
+)  # fmt: skip
+
+
+def measure(world: Any, seed: int, n_stimuli: int) -> dict[str, Pair]:
+    """Return image and brain top-1 of every ceiling and decoder in one world."""
+    context = brainlens.Context(seed=seed)
+    made = read(params=WorldParams(world=world, n_train=n_stimuli), context=context)
+    response, truth, target = made["response"], made["truth"], made["target"]
+    degree: Any = 2 if WORLDS[world].nonlinear == 1 else 1
+    limits = {
+        "ceiling": ceiling(response, truth, params=CeilingParams(), context=context),
+        "learnable": learnable_ceiling(
+            response, made["latents"], params=LearnableCeilingParams(degree=degree), context=context
+        ),
+    }
+    found = {name: limit_pair(each) for name, each in limits.items()}
+    training, brain, shown = make_training(response, target)
+    makers = {
+        "ridge raw": ridge_raw, "ridge centred": ridge_centred, "ridge LDA": ridge_lda, "encoder": encoder,
+        "encoder, nonlinear": encoder_nonlinear,
+        "linear contrastive": lambda part: MindEye(part, seed=seed, **LINEAR),
+        "mindeye": lambda part: MindEye(part, seed=seed),
+        "mindeye, shuffled": lambda part: MindEye(shuffled(part, seed), seed=seed),
+        "ensemble": lambda part: Ensemble(part, seed=seed),
+    }  # fmt: skip
+    for name, make in makers.items():
+        scores = make(training)(brain, shown)
+        cosine = name in COSINES or name == "mindeye, shuffled"
+        # Likelihoods of one image under many brains are compared after what is common to the brain is taken away.
+        found[name] = rates(scores, scores if cosine else over_marginal(scores))
+    return found
+
+
+def make_training(response: Any, target: Any) -> tuple[Training, np.ndarray, np.ndarray]:
+    """Return training data, and mean responses and embeddings of the test stimuli; z-scored by training trials."""
+    train, test = (find_showings(response, split=split) for split in ("train", "test"))
+    embedded = [
+        target["embedding"].values[rows_of(target["stimulus"].values, each.stimulus, what="stimulus", where="target")]
+        for each in (train, test)
+    ]
+    single = response.isel(trial=np.flatnonzero(response["split"].values == "train"))
+    trials = single["response"].values.astype(np.float64)
+    mean, std = trials.mean(axis=0), trials.std(axis=0)
+    row = rows_of(np.asarray(train.stimulus), single["stimulus_id"].values, what="stimulus", where="training")
+    training = Training((trials - mean) / std, row, (train.means() - mean) / std, embedded[0].astype(np.float64))
+    return training, (test.means() - mean) / std, embedded[1].astype(np.float64)
+
+
+def shuffled(training: Training, seed: int) -> Training:
+    """Give every training stimulus the embedding of another."""
+    order = np.random.default_rng([seed, 3]).permutation(len(training.embedding))
+    return Training(training.trials, training.row, training.means, training.embedding[order])
+
+
+def limit_pair(scores: Any) -> Pair:
+    """Return what a ceiling says of both directions."""
+    image, brain = scores["score"].sel(metric=["image_top_1", "brain_top_1"]).values
+    return float(image), float(brain)
+
+
+def rates(by_brain: np.ndarray, by_image: np.ndarray) -> Pair:
+    """Return image and brain top-1 over resampled pools."""
+    image, brain = hit_rates(by_brain, pool_size=POOL), hit_rates(by_image.T, pool_size=POOL)
+    return float(image.mean()), float(brain.mean())
+
+
+def write(entries: dict[str, dict[str, dict[str, Pair]]]) -> None:
+    """Write the JSON file, the tables, and what they say about each claim."""
+    (HERE / "worlds.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
+    lines = [
+        "# Worlds: MindEye and its rivals (simulated)",
+        "",
+        "Top-1 in pools of 300 of 1,000 test images, 800 voxels, mean of three showings; mean over seeds +- SD over",
+        "seeds. Image: brain query, image gallery; brain: the reverse. Chance .003. Share: of the ceiling. Written by",
+        "worlds.py.",
+    ]
+    for key in sorted(entries):
+        seeds = entries[key]
+        values = {name: np.array([seeds[seed][name] for seed in seeds]) for name in ROWS}
+        lines += ["", f"## {key}, seeds {', '.join(sorted(seeds, key=int))}", ""]
+        lines += ["| decoder | image | share | brain | share |", "|---|---|---|---|---|"]
+        for name in ROWS:
+            cells = []
+            for way in (0, 1):
+                share = values[name][:, way].mean() / values["ceiling"][:, way].mean()
+                cells += [_spread(values[name][:, way]), f"{share:.2f}"]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines += ["", *_gains(values)]
+    (HERE / "worlds.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _gains(values: dict[str, np.ndarray]) -> list[str]:
+    """Say how far MindEye and the ensemble are from their rivals, seed by seed."""
+    image = {name: each[:, 0] for name, each in values.items()}
+    best_linear = np.max([image[name] for name in LINEARS], axis=0)
+    best = np.max([image[name] for name in (*LINEARS, "encoder, nonlinear", "mindeye")], axis=0)
+    pairs = {
+        "MindEye over ridge centred": image["mindeye"] - image["ridge centred"],
+        "MindEye over the best linear": image["mindeye"] - best_linear,
+        "ensemble over the best single decoder": image["ensemble"] - best,
+    }
+    return [f"- {name}, image: {_interval(gain)}" for name, gain in pairs.items()]
+
+
+def _interval(gain: np.ndarray) -> str:
+    """Return mean and 95 % t interval over seeds."""
+    if len(gain) < 2:
+        return f"{gain.mean():+.3f} (one seed)"
+    half = stats.t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
+    return f"{gain.mean():+.3f}, 95 % interval {gain.mean() - half:+.3f} to {gain.mean() + half:+.3f}"
+
+
+def _spread(values: np.ndarray) -> str:
+    return f"{values.mean():.3f}" + (f" +- {values.std(ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Measure the worlds and seeds that were asked for, and go on where an earlier call stopped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", nargs="+", type=int)
+    parser.add_argument("--world", nargs="+", choices=NAMED, default=NAMED)
+    parser.add_argument("--stimuli", type=int, default=3000)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    file = HERE / "worlds.json"
+    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    for seed in options.seeds:
+        for world in options.world:
+            done = entries.setdefault(f"{world}, {options.stimuli} training images", {})
+            if str(seed) in done:
+                continue
+            started = time.perf_counter()
+            done[str(seed)] = measure(world, seed, options.stimuli)
+            write(entries)
+            print(f"{world} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
