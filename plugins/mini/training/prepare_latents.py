@@ -1,7 +1,8 @@
-"""Write what the generator is trained on: for every scene its image embedding, or its latents.
+"""Write what the generator is trained on: for every scene its image embedding, its latents, or where its objects are.
 
     python prepare_latents.py embeddings --registry train.zarr --scenes train1 train2 --build build
     python prepare_latents.py latents --registry train.zarr --scenes train1 train2 --build build
+    python prepare_latents.py objects --registry train.zarr --scenes train1 train2 --build build
 
 Goes on where it stopped.
 """
@@ -24,6 +25,27 @@ from train_autoencoder import LATENTS, encode, make_model
 import brainlens
 
 BLOCK = 500
+# Pixels and cells along one side.
+SIZE, SIDE = 64, 8
+
+
+def make_reader(what: str, build: Path, scenes: Scenes) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+    """Return a function from rows of scenes to what is kept of each, and how many numbers that is."""
+    if what == "objects":
+        step = SIZE // SIDE
+
+        def objects(rows: np.ndarray) -> np.ndarray:
+            shown = scenes.object_maps(rows) > 0
+            return shown.reshape(len(rows), SIDE, step, SIDE, step).mean(axis=(2, 4)).reshape(len(rows), -1)
+
+        return objects, SIDE**2
+    encoder, width = make_encoder(what, build)
+
+    def encoded(rows: np.ndarray) -> np.ndarray:
+        images = torch.from_numpy(scenes.pixels(rows)).permute(0, 3, 1, 2).float() / 255
+        return encoder(images).half().numpy()
+
+    return encoded, width
 
 
 def make_encoder(what: str, build: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], int]:
@@ -36,7 +58,7 @@ def make_encoder(what: str, build: Path) -> tuple[Callable[[torch.Tensor], torch
             with torch.autocast("cpu", torch.bfloat16):
                 return encode(autoencoder, images * 2 - 1).float().flatten(1)
 
-        return latents, LATENTS * 64
+        return latents, LATENTS * SIDE**2
     about = json.loads((build / "image-text/open_clip_config.json").read_text())
     clip = open_clip.CLIP(**about["model_cfg"]).eval()
     clip.load_state_dict(torch.load(build / "image-text/checkpoint.pt", weights_only=True)["model"])
@@ -50,7 +72,7 @@ def make_encoder(what: str, build: Path) -> tuple[Callable[[torch.Tensor], torch
 def main() -> None:
     """Encode all scenes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("embeddings", "latents"))
+    parser.add_argument("what", choices=("embeddings", "latents", "objects"))
     parser.add_argument("--registry", required=True)
     parser.add_argument("--scenes", nargs="+", required=True)
     parser.add_argument("--build", type=Path, required=True)
@@ -60,7 +82,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     scenes = Scenes(brainlens.open(given.registry, quiet=True), given.scenes, labels=False)
     count = min(given.limit, len(scenes))
-    encoder, width = make_encoder(given.what, given.build)
+    read, width = make_reader(given.what, given.build, scenes)
     path, mark = given.build / f"{given.what}.npy", given.build / f"{given.what}.done"
     first = int(mark.read_text()) if mark.exists() else 0
     if not first:
@@ -69,8 +91,7 @@ def main() -> None:
     with torch.inference_mode():
         for low in tqdm(range(first, count, BLOCK), mininterval=10):
             rows = np.arange(low, min(low + BLOCK, count))
-            images = torch.from_numpy(scenes.pixels(rows)).permute(0, 3, 1, 2).float() / 255
-            values[rows] = encoder(images).half().numpy()
+            values[rows] = read(rows)
             mark.write_text(str(rows[-1] + 1))
     values.flush()
 

@@ -2,6 +2,7 @@
 
     python train_generator.py --build build
 
+Cells that show an object count more than the place around them, which fills most of a scene and is learned first.
 Reads what `prepare_latents.py` wrote. Stops at any time and goes on from its last checkpoint.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from train_autoencoder import LATENTS
 
 SIDE = 8
@@ -48,21 +50,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=1_000_000)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--ema", type=float, default=0.9995)
+    parser.add_argument("--objects", type=float, default=5.0, help="weight of a cell that shows nothing but an object")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
-    latents, embeddings = (np.load(given.build / f"{name}.npy", mmap_mode="r") for name in ("latents", "embeddings"))
+    latents, embeddings, objects = (
+        np.load(given.build / f"{name}.npy", mmap_mode="r") for name in ("latents", "embeddings", "objects")
+    )
     folder = given.build / "generator"
     folder.mkdir(parents=True, exist_ok=True)
     model = make_model(embeddings.shape[1])
     averaged = deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=given.lr, weight_decay=1e-2, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=given.lr, weight_decay=1e-2, betas=(0.9, 0.99), fused=True)
     n_steps = given.samples // given.batch
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -98,9 +103,11 @@ def main() -> None:
         noise = torch.randn(clean.shape, generator=rng)
         share = torch.sigmoid(torch.randn(len(rows), generator=rng)).view(-1, 1, 1, 1)
         noisy = (1 - share) * clean + share * noise
-        with torch.autocast("cpu", torch.bfloat16):
+        # With 16 places to look at, the plain product is a third faster than the fused attention.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             seen = velocity(model, noisy, share.flatten() * N_TIMES, embedding).float()
-        loss = (seen - (noise - clean)).square().mean()
+        weight = 1 + (given.objects - 1) * torch.from_numpy(objects[rows].astype(np.float32)).view(-1, 1, SIDE, SIDE)
+        loss = (weight * (seen - (noise - clean)).square()).mean() / weight.mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
