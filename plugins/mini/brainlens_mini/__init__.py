@@ -101,6 +101,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             inputs={"embedding": "embedding", "initial": brainlens.Input("image", optional=True)},
             output=("image",),
             uses_device=True,
+            checkpoints=checkpoints("generator"),
             citations=(_KANDINSKY, _LATENT, _FLOW),
         ),
     )

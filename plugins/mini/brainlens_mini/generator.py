@@ -1,4 +1,4 @@
-"""The generator `mini.generate`: images from image embeddings, by a Kandinsky 2.2 decoder pipeline in a folder."""
+"""The generator `mini.generate`: images from image embeddings, by a Kandinsky 2.2 decoder pipeline."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from diffusers.utils import logging
 
 import brainlens
 from brainlens_mini.autoencoder import encode_images
+from brainlens_mini.image_text import MODEL as EMBEDDING
 from brainlens_mini.images import image_dataset, to_pixels
 from brainlens_mini.params import GenerateParams
 from brainlens_mini.precision import casting
 from brainlens_mini.sampling import draw_noise, sample_latents
 from brainlens_mini.variants import choose_variant
-from brainlens_mini.weights import other_folder
+from brainlens_mini.weights import other_folder, own_folder
 
+MODEL = "mini-generator"
 _NOISE_STREAM = 11
 
 
@@ -53,14 +55,14 @@ def generate(
     ParameterError
         If a variant has to be chosen, does not exist, or is chosen where there are none.
     DimensionError
-        If embeddings are of another width, or initial images of another size or other trials.
+        If embeddings are of another model or width, or initial images of another size or other trials.
     CheckpointError
         If the weights are not those that are expected.
     """
     embedding = choose_variant(embedding, params.variant, name="embedding")
-    folder, name = _find(params.folder, context)
+    folder, name, wanted = _find(params.folder, context)
     pipeline = load_pipeline(folder, context)
-    values = _check_embedding(embedding, pipeline.unet.config.encoder_hid_dim)
+    values = _check_embedding(embedding, pipeline.unet.config.encoder_hid_dim, wanted)
     side = pipeline.unet.config.sample_size
     starts = _check_initial(initial, embedding, side * 2 ** (len(pipeline.movq.config.block_out_channels) - 1))
     seeds = noise_seeds(context, len(values), params.n_candidates)
@@ -135,13 +137,16 @@ def _no_progress_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _check_embedding(embedding: xr.Dataset, width: int) -> np.ndarray:
+def _check_embedding(embedding: xr.Dataset, width: int, wanted: str) -> np.ndarray:
+    """Return embeddings as float32, if they are of the width, and of the model where that is known."""
     values, model = embedding["embedding"], embedding.attrs["model"]
     fits = values.ndim == 2 and values.dims[0] in ("trial", "stimulus") and values.sizes.get("channel") == width
-    if not fits:
+    if not fits or (wanted and model != wanted):
+        of_model = f" of model {wanted!r}" if wanted else ""
+        remedy = "that 'mini.image' makes" if wanted else "of the model that the generator was trained with"
         raise brainlens.DimensionError(
-            f"embedding: expected dims (trial or stimulus, channel) with {width} channels, found {dict(values.sizes)} "
-            f"of model {model!r}. Decode to embeddings of the model that the generator was trained with."
+            f"embedding: expected dims (trial or stimulus, channel) with {width} channels{of_model}, found "
+            f"{dict(values.sizes)} of model {model!r}. Decode to embeddings {remedy}."
         )
     array: np.ndarray = values.values.astype(np.float32)
     return array
@@ -167,11 +172,9 @@ def _check_initial(initial: xr.Dataset | None, embedding: xr.Dataset, size: int)
     return np.asarray(image.values)
 
 
-def _find(folder: str, context: brainlens.Context) -> tuple[Path, str]:
+def _find(folder: str, context: brainlens.Context) -> tuple[Path, str, str]:
+    """Return the folder of the pipeline, its name, and the model of its embeddings, "" where that is not known."""
     if not folder:
-        raise brainlens.CheckpointError(
-            "folder: expected the folder of a Kandinsky 2.2 decoder pipeline, found ''. No generator comes with this "
-            "version yet: give your own, or train one with the scripts in plugins/mini/training."
-        )
+        return own_folder("generator"), MODEL, EMBEDDING
     found = other_folder(folder, context, needs=("model_index.json", "unet/*.safetensors", "movq/*.safetensors"))
-    return found, found.name
+    return found, found.name, ""

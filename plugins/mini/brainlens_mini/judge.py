@@ -118,7 +118,9 @@ class Verdict:
     concepts
         Concept of the name with the highest score (image,).
     features
-        Features of every cell (image, value), float32, cells last.
+        Features of every cell (image, value), float32, cells last: what is where.
+    pooled
+        Mean and maximum of the features over the cells (image, value), float32: what there is, wherever it is.
     names, name_concepts
         Names in the order of the scores, and their concepts.
     """
@@ -126,6 +128,7 @@ class Verdict:
     scores: np.ndarray
     concepts: np.ndarray
     features: np.ndarray
+    pooled: np.ndarray
     names: tuple[str, ...]
     name_concepts: tuple[str, ...]
 
@@ -148,18 +151,21 @@ def judge_images(pixels: np.ndarray, *, device: str = "cpu", batch_size: int = 1
         If the weights are not those that are expected.
     """
     model, names, concepts = load_judge(device)
-    scores, features = [], []
+    scores, features, together = [], [], []
     for low in range(0, len(pixels), batch_size):
         images = torch.from_numpy(pixels[low : low + batch_size]).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.inference_mode():
             found = model.features(images)
-            scores.append(model.names(pooled(found)).cpu().numpy())
+            over_cells = pooled(found)
+            scores.append(model.names(over_cells).cpu().numpy())
             features.append(found.flatten(1).cpu().numpy())
-    together = np.concatenate(scores)
+            together.append(over_cells.cpu().numpy())
+    of_names = np.concatenate(scores)
     return Verdict(
-        scores=together,
-        concepts=np.array(concepts)[together.argmax(axis=1)],
+        scores=of_names,
+        concepts=np.array(concepts)[of_names.argmax(axis=1)],
         features=np.concatenate(features),
+        pooled=np.concatenate(together),
         names=names,
         name_concepts=concepts,
     )

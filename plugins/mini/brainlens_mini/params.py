@@ -58,7 +58,9 @@ class DecodeParams(brainlens.Params):
 class GenerateParams(brainlens.Params):
     """Parameters of the generator `mini.generate`."""
 
-    folder: str = Field("", description="Folder of a Kandinsky 2.2 decoder pipeline; none comes with the plugin yet.")
+    folder: str = Field(
+        "", description="Folder of a Kandinsky 2.2 decoder pipeline; '' takes the one that comes with the plugin."
+    )
     variant: str = Field("", description=_VARIANT)
     n_candidates: int = Field(1, ge=1, le=1000, description="Images for each embedding, from different noise.")
     n_steps: int = Field(10, ge=2, le=1000, description="Denoising steps.")

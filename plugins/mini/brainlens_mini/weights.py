@@ -40,7 +40,7 @@ def own_folder(part: str, *, weights: Path = WEIGHTS) -> Path:
     Parameters
     ----------
     part
-        image-text, autoencoder or judge.
+        image-text, autoencoder, generator or judge.
     weights
         Where the models lie.
 

@@ -2,8 +2,8 @@
 
     python export_weights.py --build build
 
-Weights are stored as float16. Latents are scaled to unit variance inside the autoencoder, embeddings inside the
-generator.
+Weights are stored as float16, all together in less than 40 MB. Latents are scaled to unit variance inside the
+autoencoder, embeddings inside the generator.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from safetensors.torch import save_file
 from train_autoencoder import make_model as make_autoencoder
 from train_generator import EMBEDDING_SCALE, N_TIMES, make_model as make_generator
 
+# Of all files together, so that they can be in the package.
+MOST_BYTES = 40_000_000
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 N_JUDGED = 21
 
@@ -37,10 +39,13 @@ def export_image_text(build: Path, target: Path) -> None:
         shutil.copyfile(build / name, target / name)
 
 
-def export_generator(build: Path, target: Path) -> None:
-    """Write generator and autoencoder as a Kandinsky 2.2 decoder pipeline."""
+def export_painting(build: Path, weights: Path) -> None:
+    """Write the generator as a Kandinsky 2.2 decoder pipeline, and its autoencoder once more by itself."""
     saved = torch.load(build / "generator/checkpoint.pt", weights_only=True)
-    movq = scaled_autoencoder(build, saved["shift"], saved["scale"])
+    movq = scaled_autoencoder(build, saved["shift"], saved["scale"]).half()
+    for part in ("autoencoder", "generator"):
+        shutil.rmtree(weights / part, ignore_errors=True)
+    movq.save_pretrained(weights / "autoencoder")
     unet = make_generator(saved["averaged"]["encoder_hid_proj.image_embeds.weight"].shape[1])
     unet.load_state_dict(saved["averaged"])
     with torch.no_grad():
@@ -49,8 +54,8 @@ def export_generator(build: Path, target: Path) -> None:
     scheduler = DPMSolverMultistepScheduler(
         num_train_timesteps=N_TIMES, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0
     )
-    pipeline = KandinskyV22Pipeline(unet=unet.half(), scheduler=scheduler, movq=movq.half())
-    pipeline.save_pretrained(target, safe_serialization=True)
+    pipeline = KandinskyV22Pipeline(unet=unet.half(), scheduler=scheduler, movq=movq)
+    pipeline.save_pretrained(weights / "generator", safe_serialization=True)
 
 
 def scaled_autoencoder(build: Path, shift: torch.Tensor, scale: torch.Tensor) -> VQModel:
@@ -75,8 +80,10 @@ def export_judge(build: Path, target: Path) -> None:
 
 
 def write_digests(weights: Path) -> None:
-    """Write SHA-256 and size of every file."""
+    """Write SHA-256 and size of every file, unless they are too large together."""
     files = sorted(path for path in weights.rglob("*") if path.is_file() and path.parent != weights)
+    together = sum(path.stat().st_size for path in files)
+    assert together < MOST_BYTES, f"weights: expected less than {MOST_BYTES} bytes, found {together}. Make one smaller."
     for path in files:
         path.chmod(0o644)
     known = {
@@ -91,21 +98,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", type=Path, required=True)
     parser.add_argument("--weights", type=Path, default=WEIGHTS)
-    parser.add_argument("--generator", type=Path, help="also export the generator, into this folder")
     given = parser.parse_args()
     exports = {"image-text": export_image_text, "judge": export_judge}
     for part, export in exports.items():
         if (given.build / part / "checkpoint.pt").exists():
             shutil.rmtree(given.weights / part, ignore_errors=True)
             export(given.build / part, given.weights / part)
-    saved = torch.load(given.build / "generator/checkpoint.pt", weights_only=True)
-    shutil.rmtree(given.weights / "autoencoder", ignore_errors=True)
-    scaled_autoencoder(given.build, saved["shift"], saved["scale"]).half().save_pretrained(
-        given.weights / "autoencoder"
-    )
+    if (given.build / "generator/checkpoint.pt").exists():
+        export_painting(given.build, given.weights)
     write_digests(given.weights)
-    if given.generator:
-        export_generator(given.build, given.generator)
 
 
 def _half(model: torch.nn.Module) -> dict[str, torch.Tensor]:
