@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -10,6 +10,7 @@ from brainlens.testing import PluginContract, synthetic_study
 
 class TestContract(PluginContract):
     plugin = "mini"
+    params: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType({"mini.generate": {"n_steps": 2}})
     inputs: ClassVar[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         {
             "mini.image": {"stimuli": "images"},
@@ -17,6 +18,7 @@ class TestContract(PluginContract):
             "mini.text": {"texts": "texts"},
             "mini.latents": {"stimuli": "images"},
             "mini.decode": {"latents": "latents"},
+            "mini.generate": {"embedding": "embedding"},
         }
     )
 
@@ -24,7 +26,7 @@ class TestContract(PluginContract):
         rng = np.random.default_rng(0)
         stimulus = {"stimulus": ["a", "b", "c"]}
         pixels = rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-        latents = rng.standard_normal((3, 64, 16))
+        latents, embedding = rng.standard_normal((3, 64, 16)), rng.standard_normal((3, 256)) / 16
         text = np.array(["a red car", "a small face", "nothing"], dtype=object)
         return {
             **synthetic_study(),
@@ -38,5 +40,10 @@ class TestContract(PluginContract):
                 {"embedding": (("stimulus", "token", "channel"), latents)},
                 stimulus,
                 {"schema": "embedding.v1", "model": "mini-autoencoder"},
+            ),
+            "embedding": xr.Dataset(
+                {"embedding": (("stimulus", "channel"), embedding)},
+                stimulus,
+                {"schema": "embedding.v1", "model": "mini-clip"},
             ),
         }

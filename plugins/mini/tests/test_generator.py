@@ -1,4 +1,6 @@
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 import xarray as xr
 from brainlens_mini.generator import generate, load_pipeline, noise_seeds
 from brainlens_mini.params import GenerateParams
+from brainlens_mini.weights import WEIGHTS, own_folder
 
 import brainlens
 
@@ -90,9 +93,40 @@ def test_embeddings_of_another_width_are_refused(embedding_of: Make, pipeline_fo
         paint(pipeline_folder, wrong)
 
 
-def test_without_a_folder_it_says_that_no_generator_comes_with_it(embedding: xr.Dataset) -> None:
-    with pytest.raises(brainlens.CheckpointError, match="No generator comes with this version yet: give your own"):
-        generate(embedding=embedding, initial=None, params=GenerateParams(), context=brainlens.Context())
+def test_embeddings_of_another_model_are_refused_by_the_own_generator(embedding_of: Make) -> None:
+    wrong = embedding_of(np.zeros((2, 256)), "ViT-L-14")
+    with pytest.raises(brainlens.DimensionError) as caught:
+        generate(embedding=wrong, initial=None, params=GenerateParams(), context=brainlens.Context())
+    assert str(caught.value) == (
+        "embedding: expected dims (trial or stimulus, channel) with 256 channels of model 'mini-clip', found "
+        "{'stimulus': 2, 'channel': 256} of model 'ViT-L-14'. Decode to embeddings that 'mini.image' makes."
+    )
+
+
+def test_the_own_generator_paints_and_says_its_name(embedding_of: Make) -> None:
+    rows = np.random.default_rng(0).standard_normal((2, 256)) / 16
+    made = generate(
+        embedding=embedding_of(rows, "mini-clip"), initial=None, params=GenerateParams(n_steps=2),
+        context=brainlens.Context(),
+    )  # fmt: skip
+    brainlens.validate(made, "image.v1")
+    assert made["image"].shape == (2, 64, 64, 3)
+    assert made.attrs["model"] == "mini-generator"
+
+
+def test_altered_weights_of_the_own_generator_are_not_opened(
+    embedding_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(WEIGHTS / "generator", tmp_path / "generator")
+    with (tmp_path / "generator/movq/diffusion_pytorch_model.safetensors").open("ab") as file:
+        file.write(b"0")
+    opened: list[Path] = []
+    monkeypatch.setattr("brainlens_mini.generator.own_folder", partial(own_folder, weights=tmp_path))
+    monkeypatch.setattr("brainlens_mini.generator.load_pipeline", lambda folder, context: opened.append(folder))
+    wanted = embedding_of(np.zeros((2, 256)), "mini-clip")
+    with pytest.raises(brainlens.CheckpointError, match=r"generator/movq/.* the file was altered. Nothing was loaded"):
+        generate(embedding=wanted, initial=None, params=GenerateParams(), context=brainlens.Context())
+    assert opened == []
 
 
 def test_initial_images_of_another_size_are_refused(

@@ -25,6 +25,13 @@ def test_a_verdict_does_not_depend_on_the_batch() -> None:
     assert one.features.shape == (5, 128 * 64)
 
 
+def test_pooled_features_are_mean_and_maximum_over_cells() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    found = judge_images(pixels)
+    cells = found.features.reshape(3, 128, 64)
+    np.testing.assert_allclose(found.pooled, np.hstack([cells.mean(axis=2), cells.max(axis=2)]), atol=1e-5)
+
+
 def test_the_judge_knows_a_concept_for_each_name() -> None:
     model, names, concepts = load_judge()
     assert len(set(names)) == len(names)

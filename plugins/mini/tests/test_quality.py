@@ -5,6 +5,7 @@ Bounds lie a little below what `training/evaluate.py` measured on more scenes, s
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import xarray as xr
 import brainlens
 
 TRAINING = Path(__file__).parents[1] / "training"
+KINDS = ("pooled", "cells", "pixels")
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +81,26 @@ def test_latents_have_the_scale_of_noise(scenes: brainlens.Registry) -> None:
 
 def test_the_judge_names_concepts(images: xr.Dataset, evaluate: ModuleType) -> None:
     assert evaluate.judge(images)["concept"] >= 0.95
+
+
+def test_painted_images_are_told_apart_and_named(
+    scenes: brainlens.Registry, images: xr.Dataset, evaluate: ModuleType, tmp_path: Path
+) -> None:
+    scenes.compute("mini.image", stimuli="test/images", name="test/clip")
+    found = evaluate.generator(scenes, images, tmp_path)
+    assert found["two_way_identification_pooled"] >= 0.94
+    assert found["concept_ratio"] >= 0.78
+    assert all(abs(found[f"two_way_identification_{kind}_shuffled"] - 0.5) < 0.05 for kind in KINDS)
+    assert found["concept_shuffled"] < 0.3
+
+
+def test_the_nearest_training_scene_is_the_scene_itself_where_it_is_among_them(
+    scenes: brainlens.Registry, images: xr.Dataset, evaluate: ModuleType
+) -> None:
+    scenes.compute("mini.image", stimuli="test/images", name="test/clip")
+    given = argparse.Namespace(nearest=[str(scenes.path), "test"], embeddings=None)
+    found = evaluate.nearest_training_scene(scenes, images, given)
+    assert found["n_candidates"] == images.sizes["stimulus"]
+    assert found["concept_ratio"] == 1
+    assert min(found[f"two_way_identification_{kind}"] for kind in KINDS) == 1
+    assert max(found[f"two_way_identification_{kind}_shuffled"] for kind in KINDS) < 0.6

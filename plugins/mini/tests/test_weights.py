@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -7,59 +8,83 @@ from brainlens_mini.weights import WEIGHTS, checkpoints, file_sha256, other_fold
 
 import brainlens
 
-MODEL = "image-text/open_clip_model.safetensors"
+MODELS = (
+    "image-text/open_clip_model.safetensors",
+    "autoencoder/diffusion_pytorch_model.safetensors",
+    "generator/unet/diffusion_pytorch_model.safetensors",
+    "generator/movq/diffusion_pytorch_model.safetensors",
+    "judge/judge.safetensors",
+)
+every_model = pytest.mark.parametrize("model", MODELS)
+
+
+def part_of(model: str) -> str:
+    return model.partition("/")[0]
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    """A copy of the weights that may be damaged."""
-    for part in ("image-text", "judge"):
-        shutil.copytree(WEIGHTS / part, tmp_path / part)
+def copy(tmp_path: Path, model: str) -> Path:
+    """A copy of the weights of one part, which may be damaged."""
+    shutil.copytree(WEIGHTS / part_of(model), tmp_path / part_of(model))
     return tmp_path
 
 
-def test_what_was_shipped_is_accepted(copy: Path) -> None:
-    assert own_folder("image-text") == WEIGHTS / "image-text"
-    assert own_folder("image-text", weights=copy) == copy / "image-text"
+@every_model
+def test_what_was_shipped_is_accepted(copy: Path, model: str) -> None:
+    assert own_folder(part_of(model)) == WEIGHTS / part_of(model)
+    assert own_folder(part_of(model), weights=copy) == copy / part_of(model)
 
 
-def test_a_flipped_bit_is_refused(copy: Path) -> None:
-    content = bytearray((copy / MODEL).read_bytes())
+@every_model
+def test_a_flipped_bit_is_refused(copy: Path, model: str) -> None:
+    content = bytearray((copy / model).read_bytes())
     content[len(content) // 2] ^= 1
-    (copy / MODEL).write_bytes(content)
+    (copy / model).write_bytes(content)
     with pytest.raises(
         brainlens.CheckpointError, match=r"SHA-256 [0-9a-f]{64}, found .* the file was altered. Nothing"
     ):
-        own_folder("image-text", weights=copy)
+        own_folder(part_of(model), weights=copy)
 
 
-def test_a_truncated_file_is_refused_with_both_sizes(copy: Path) -> None:
-    size = (copy / MODEL).stat().st_size
-    (copy / MODEL).write_bytes((copy / MODEL).read_bytes()[: size // 2])
+@every_model
+def test_a_truncated_file_is_refused_with_both_sizes(copy: Path, model: str) -> None:
+    size = (copy / model).stat().st_size
+    (copy / model).write_bytes((copy / model).read_bytes()[: size // 2])
     with pytest.raises(brainlens.CheckpointError, match=rf"expected {size} bytes .* found {size // 2} bytes"):
-        own_folder("image-text", weights=copy)
+        own_folder(part_of(model), weights=copy)
 
 
-def test_a_missing_file_is_refused(copy: Path) -> None:
-    (copy / MODEL).unlink()
-    with pytest.raises(brainlens.CheckpointError, match=f"{MODEL}: expected the file in .*, found none. Install"):
-        own_folder("image-text", weights=copy)
+@every_model
+def test_a_missing_file_is_refused(copy: Path, model: str) -> None:
+    (copy / model).unlink()
+    with pytest.raises(brainlens.CheckpointError, match=f"{model}: expected the file in .*, found none. Install"):
+        own_folder(part_of(model), weights=copy)
 
 
-def test_a_pickle_in_the_place_of_weights_is_refused(copy: Path) -> None:
-    torch.save({"weight": torch.zeros(3)}, copy / MODEL)
+@every_model
+def test_a_pickle_in_the_place_of_weights_is_refused(copy: Path, model: str) -> None:
+    torch.save({"weight": torch.zeros(3)}, copy / model)
     with pytest.raises(brainlens.CheckpointError, match="the file was altered"):
-        own_folder("image-text", weights=copy)
+        own_folder(part_of(model), weights=copy)
 
 
-def test_a_pickle_beside_the_weights_is_refused(copy: Path) -> None:
-    torch.save({"weight": torch.zeros(3)}, copy / "image-text" / "open_clip_pytorch_model.bin")
-    with pytest.raises(brainlens.CheckpointError, match="open_clip_pytorch_model.bin: expected no such file"):
-        own_folder("image-text", weights=copy)
+@every_model
+def test_a_pickle_beside_the_weights_is_refused(copy: Path, model: str) -> None:
+    beside = (copy / model).with_name("pytorch_model.bin")
+    torch.save({"weight": torch.zeros(3)}, beside)
+    with pytest.raises(brainlens.CheckpointError, match=r"pytorch_model.bin: expected no such file"):
+        own_folder(part_of(model), weights=copy)
+
+
+def test_every_file_of_the_generator_is_known() -> None:
+    known = json.loads((WEIGHTS / "digests.json").read_text("utf-8"))
+    found = {path.relative_to(WEIGHTS).as_posix() for path in (WEIGHTS / "generator").rglob("*") if path.is_file()}
+    assert found == {name for name in known if name.startswith("generator/")}
+    assert {"generator/model_index.json", "generator/scheduler/scheduler_config.json"} < found
 
 
 def test_records_of_checkpoints_are_those_of_the_files() -> None:
-    for record in checkpoints("image-text", "autoencoder", "judge"):
+    for record in checkpoints("image-text", "autoencoder", "generator", "judge"):
         path = WEIGHTS / record.id.removeprefix("mini/")
         assert (record.size_bytes, record.sha256) == (path.stat().st_size, file_sha256(path))
 
