@@ -25,8 +25,10 @@ NOTES = (
     "what is reached when the true features are known, and their weights are fitted on the same training trials.",
     "ROI 'control' carries no signal.",
 )
+# How images are made from what was decoded: from latents alone, from the embedding alone, from both.
+IMAGES = ("layout", "painted", "painted-on-layout")
 # What stands between an image and its score: a network that conditioned nothing, the latents that were decoded, and the
-# embedding of the image-text model.
+# network whose embeddings condition the generator, which is no independent judge.
 METRICS = {"judge": "mini.judge", "latents": "mini.latents", "embedding": "mini.image"}
 
 
@@ -46,7 +48,7 @@ def run_demo(
     folder
         Gets `study.zarr`, `decoded.zarr`, `report.html` and `summary.json`.
     seed
-        Of the simulated subject and the analyses.
+        Of the simulated subject, the generator and the analyses.
     n_stimuli, n_shared
         Scenes to train on, and scenes to test on, each shown three times.
     n_voxels
@@ -77,8 +79,11 @@ def run_demo(
     say("decode the embedding, and find each scene among all that were tested")
     scores = {"all": _retrieve(registry, "all", seed)}
     ceilings = _ceilings(registry, n_shared, seed)
-    say("decode the layout, and draw it")
-    drawn = _reconstruct(registry, seed)
+    say("decode the layout, draw it, and paint the scenes")
+    _reconstruct(registry, seed)
+    identified = {
+        f"{image} by {metric}": _identify(registry, image, metric, seed) for image in IMAGES for metric in METRICS
+    }
     for region in registry.rois(f"{SUBJECT}/response"):
         say(f"decode from {region} alone")
         scores[region] = _retrieve(registry, region, seed)
@@ -87,7 +92,7 @@ def run_demo(
     summary = {
         "simulated": True,
         "retrieval": {**_first_row(registry, scores["all"]), **ceilings},
-        "two_way_identification": drawn,
+        "two_way_identification": identified,
         "per_roi": {region: _first_row(registry, name) for region, name in scores.items()},
         "n_datasets": len(registry.verify()),
         "seconds": round(time.monotonic() - started, 1),
@@ -105,8 +110,12 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     --------
     >>> row = {"label": "top_1", "score": 0.5, "chance": 0.1, "n": 10}
     >>> retrieval = {**row, "ceiling": 1.0, "learnable_ceiling": 0.8}
-    >>> summary_lines({"retrieval": retrieval, "two_way_identification": {"judge": row}, "per_roi": {"V1": row}})[0]
-    'retrieval: top_1 0.500 (chance 0.100, n 10), learnable ceiling 0.800, ceiling 1.000'
+    >>> images = {"painted by judge": {**row, "label": "two_way_identification", "chance": 0.5}}
+    >>> for line in summary_lines({"retrieval": retrieval, "two_way_identification": images, "per_roi": {"V1": row}}):
+    ...     print(line)
+    retrieval: top_1 0.500 (chance 0.100, n 10), learnable ceiling 0.800, ceiling 1.000
+    painted by judge: two_way_identification 0.500 (chance 0.500, n 10)
+    from V1: top_1 0.500 (chance 0.100, n 10)
     """
 
     def shown(row: Mapping[str, Any]) -> str:
@@ -116,7 +125,7 @@ def summary_lines(summary: Mapping[str, Any]) -> list[str]:
     ceilings = f"learnable ceiling {found['learnable_ceiling']:.3f}, ceiling {found['ceiling']:.3f}"
     return [
         f"retrieval: {shown(found)}, {ceilings}",
-        *(f"layout by {metric}: {shown(row)}" for metric, row in summary["two_way_identification"].items()),
+        *(f"{image}: {shown(row)}" for image, row in summary["two_way_identification"].items()),
         *(f"from {region}: {shown(row)}" for region, row in summary["per_roi"].items() if region != "all"),
     ]
 
@@ -166,24 +175,30 @@ def _ceilings(registry: Registry, n_candidates: int, seed: int) -> dict[str, flo
     return {key: float(registry[name]["score"].sel(metric="image_top_1")) for key, name in names.items()}
 
 
-def _reconstruct(registry: Registry, seed: int) -> dict[str, dict[str, Any]]:
-    """Draw the layout of every tested scene as it was decoded; return how well each is told from others, by metric."""
-    registry.compute("mini.decode", latents=_decode(registry, "latents", "all", seed), name="images/layout")
-    return {metric: _identify(registry, metric, component, seed) for metric, component in METRICS.items()}
+def _reconstruct(registry: Registry, seed: int) -> None:
+    """Draw the layout of every tested scene, and paint it from noise and from its layout."""
+    layout = registry.compute("mini.decode", latents=_decode(registry, "latents", "all", seed), name="images/layout")
+    for image, initial in (("painted", None), ("painted-on-layout", layout)):
+        registry.compute("mini.generate", embedding="decoded/all", initial=initial, seed=seed, name=f"images/{image}")
 
 
-def _identify(registry: Registry, metric: str, component: str, seed: int) -> dict[str, Any]:
-    """Return how often what was drawn is more like its own scene than like another one."""
-    drawn = registry.compute(component, images="images/layout", name=f"judged/layout-{metric}")
-    whole = registry.compute(component, stimuli=f"{SUBJECT}/images", name=f"judged/all-{metric}")
-    tested = registry[drawn]["stimulus_id"].values
-    registry.put(f"judged/seen-{metric}", registry[whole].sel(stimulus=tested))
-    ranking = registry.compute(
-        "retrieval.rank", decoded=drawn, gallery=f"judged/seen-{metric}", name=f"rankings/layout-{metric}"
-    )
-    score = registry.compute("retrieval.score", ranking=ranking, seed=seed, name=f"scores/layout-{metric}")
+def _identify(registry: Registry, image: str, metric: str, seed: int) -> dict[str, Any]:
+    """Return how often what was made is more like its own scene than like another one."""
+    made = registry.compute(METRICS[metric], images=f"images/{image}", name=f"judged/{image}-{metric}")
+    seen = _tested_scenes(registry, made, metric)
+    ranking = registry.compute("retrieval.rank", decoded=made, gallery=seen, name=f"rankings/{image}-{metric}")
+    score = registry.compute("retrieval.score", ranking=ranking, seed=seed, name=f"scores/{image}-{metric}")
     rows = {row["label"]: row for row in score_rows(registry[score])}
     return rows["two_way_identification"]
+
+
+def _tested_scenes(registry: Registry, made: str, metric: str) -> str:
+    """Store what a metric sees in the scenes that were tested, once."""
+    name = f"judged/seen-{metric}"
+    if name not in registry.list():
+        whole = registry.compute(METRICS[metric], stimuli=f"{SUBJECT}/images", name=f"judged/all-{metric}")
+        registry.put(name, registry[whole].sel(stimulus=registry[made]["stimulus_id"].values))
+    return name
 
 
 def _first_row(registry: Registry, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import brainlens
-from brainlens.demo import METRICS, run_demo, summary_lines
+from brainlens.demo import IMAGES, METRICS, run_demo, summary_lines
 
 for _plugin in ("linear", "mini", "retrieval", "simulate"):
     if importlib.util.find_spec(f"brainlens_{_plugin}") is None:
@@ -41,9 +41,11 @@ def test_no_decoder_is_above_the_ceiling(demo):
 def test_images_are_told_apart_by_every_metric(demo):
     _, summary, _ = demo
     rows = summary["two_way_identification"]
-    assert set(rows) == set(METRICS)
+    assert set(rows) == {f"{image} by {metric}" for image in IMAGES for metric in METRICS}
     assert all(row["chance"] == 0.5 and row["n"] == 60 for row in rows.values())
-    assert rows["latents"]["p_value"] < 0.01
+    assert rows["layout by latents"]["p_value"] < 0.01
+    assert rows["painted by embedding"]["p_value"] < 0.01
+    assert rows["painted-on-layout by latents"]["p_value"] < 0.01
 
 
 def test_the_summary_says_that_it_is_simulated_and_is_what_was_written(demo):
@@ -53,16 +55,17 @@ def test_the_summary_says_that_it_is_simulated_and_is_what_was_written(demo):
     assert "Simulated" in (folder / "report.html").read_text("utf-8")
 
 
-def test_the_report_shows_what_was_seen_above_what_was_drawn(demo):
+def test_the_report_shows_what_was_seen_above_what_was_made(demo):
     folder, _, _ = demo
     page = (folder / "report.html").read_text("utf-8")
-    assert "alt='seen, images/layout'" in page
+    assert "alt='seen, images/layout, images/painted, images/painted-on-layout'" in page
+    assert page.index("<h2>Images") < page.index("<h2>Scores")
 
 
 def test_a_person_is_shown_retrieval_images_and_regions(demo):
     lines = summary_lines(demo[1])
     assert lines[0].startswith("retrieval: top_1 0.")
-    assert [line.split(":")[0] for line in lines[1:4]] == [f"layout by {metric}" for metric in METRICS]
+    assert [line.split(":")[0] for line in lines[1:10]] == list(demo[1]["two_way_identification"])
     assert any(line.startswith("from control: top_1") for line in lines)
 
 
