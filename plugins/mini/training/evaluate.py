@@ -4,9 +4,9 @@
     python evaluate.py ... --nearest train.zarr train1 train2 --embeddings build/embeddings.npy
 
 Makes the scenes if they are not there; writes `evaluation.json`, `evaluation.md` and pictures. Everything goes through
-the components of the plugin, as a user's own script would. The second line also asks how far a generator could come
-that sees nothing but the embedding: it shows, in the place of a painted image, the training scene whose embedding is
-nearest. That takes the training scenes; without them the value of an earlier evaluation is kept.
+the components of the plugin, as a user's own script would. The second line also asks what can be expected of a
+generator that sees nothing but the embedding: in the place of a painted image it shows the training scene whose
+embedding is nearest. That takes the training scenes; without them the value of an earlier evaluation is kept.
 """
 
 from __future__ import annotations
@@ -231,7 +231,8 @@ def seconds(made: xr.Dataset) -> float:
 def nearest_training_scene(registry: brainlens.Registry, scenes: Any, given: argparse.Namespace) -> dict[str, float]:
     """Return what the judge makes of the training scenes whose embeddings are nearest to those that were painted from.
 
-    No generator that sees only the embedding is expected to put things where they were: this says what remains.
+    They are scenes without a flaw that agree in all that the embedding tells, and differ in the rest, such as where
+    things are: a yardstick for what is painted from the embedding alone, though not a bound.
     """
     chosen, concepts = single_objects(scenes)
     chosen, concepts = chosen[:N_GENERATED], concepts[:N_GENERATED]
