@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
-from diffusers import KandinskyV22Pipeline
+from diffusers import KandinskyV22Pipeline, UNet2DConditionModel
 from diffusers.utils import logging
 
 import brainlens
-from brainlens_mini.autoencoder import encode_images
+from brainlens_mini.autoencoder import encode_images, load_autoencoder, refuse_partial
 from brainlens_mini.image_text import MODEL as EMBEDDING
 from brainlens_mini.images import image_dataset, to_pixels
 from brainlens_mini.params import GenerateParams
@@ -111,13 +111,16 @@ def load_pipeline(folder: Path, context: brainlens.Context) -> KandinskyV22Pipel
     Raises
     ------
     CheckpointError
-        If diffusers cannot load it.
+        If diffusers cannot load it, or weights are missing or too many.
     """
+    options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+    movq = load_autoencoder(folder / "movq", context)
     try:
+        # The pipeline's loader fills what has no weights with random numbers and goes on, so each part is loaded alone.
+        unet, found = UNet2DConditionModel.from_pretrained(str(folder / "unet"), output_loading_info=True, **options)
+        refuse_partial(folder / "unet", found)
         with _no_progress_bar():
-            pipeline = KandinskyV22Pipeline.from_pretrained(
-                str(folder), use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-            )
+            pipeline = KandinskyV22Pipeline.from_pretrained(str(folder), unet=unet.float(), movq=movq, **options)
     except (RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         raise brainlens.CheckpointError(
             f"model {str(folder)!r}: expected a Kandinsky 2.2 decoder pipeline, found one that does not load: {error}"

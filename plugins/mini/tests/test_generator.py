@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from brainlens_mini.generator import generate, load_pipeline, noise_seeds
 from brainlens_mini.params import GenerateParams
 from brainlens_mini.weights import WEIGHTS, own_folder
+from safetensors.torch import load_file, save_file
 
 import brainlens
 
@@ -147,3 +149,21 @@ def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path, context: brainl
     (tmp_path / "model_index.json").write_text('{"_class_name": "KandinskyV22Pipeline"}')
     with pytest.raises(brainlens.CheckpointError, match="expected a Kandinsky 2.2 decoder pipeline, found one that"):
         load_pipeline(tmp_path, context)
+
+
+@pytest.mark.parametrize("part", ["unet", "movq"])
+@pytest.mark.parametrize("change", ["missing", "extra"])
+def test_a_pipeline_that_lacks_weights_or_has_too_many_is_refused(
+    pipeline_folder: Path, tmp_path: Path, embedding: xr.Dataset, part: str, change: str
+) -> None:
+    folder = shutil.copytree(pipeline_folder, tmp_path / "changed")
+    (file,) = (folder / part).glob("*.safetensors")
+    weights = load_file(file)
+    if change == "missing":
+        del weights[sorted(weights)[0]]
+    else:
+        weights["surplus"] = torch.zeros(1)
+    save_file(weights, file, metadata={"format": "pt"})
+    what = "1 without weights" if change == "missing" else "1 that the network lacks: 'surplus'"
+    with pytest.raises(brainlens.CheckpointError, match=f"expected weights for every part .* found {what}"):
+        paint(folder, embedding)

@@ -41,7 +41,7 @@ def export_image_text(build: Path, target: Path) -> None:
 
 def export_painting(build: Path, weights: Path) -> None:
     """Write the generator as a Kandinsky 2.2 decoder pipeline, and its autoencoder once more by itself."""
-    saved = torch.load(build / "generator/checkpoint.pt", weights_only=True)
+    saved = torch.load(build / "generator-tuned/checkpoint.pt", weights_only=True)
     movq = scaled_autoencoder(build, saved["shift"], saved["scale"]).half()
     for part in ("autoencoder", "generator"):
         shutil.rmtree(weights / part, ignore_errors=True)
@@ -104,7 +104,7 @@ def main() -> None:
         if (given.build / part / "checkpoint.pt").exists():
             shutil.rmtree(given.weights / part, ignore_errors=True)
             export(given.build / part, given.weights / part)
-    if (given.build / "generator/checkpoint.pt").exists():
+    if (given.build / "generator-tuned/checkpoint.pt").exists():
         export_painting(given.build, given.weights)
     write_digests(given.weights)
 
