@@ -114,11 +114,11 @@ def load_pipeline(folder: Path, context: brainlens.Context) -> KandinskyV22Pipel
         If diffusers cannot load it, or weights are missing or too many.
     """
     options = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
-    movq = load_autoencoder(folder / "movq", context)
     try:
         # The pipeline's loader fills what has no weights with random numbers and goes on, so each part is loaded alone.
         unet, found = UNet2DConditionModel.from_pretrained(str(folder / "unet"), output_loading_info=True, **options)
         refuse_partial(folder / "unet", found)
+        movq = load_autoencoder(folder / "movq", context)
         with _no_progress_bar():
             pipeline = KandinskyV22Pipeline.from_pretrained(str(folder), unet=unet.float(), movq=movq, **options)
     except (RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
