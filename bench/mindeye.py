@@ -146,7 +146,7 @@ def measure_memory(folder: Path, n_trials: int = 30_000) -> dict[str, float]:
 
 
 CHECKS = [
-    Check("MindEye, an epoch from the registry", 1 / 1.5, "a plain float32 loop over a DataLoader", _against_plain,
+    Check("MindEye, an epoch from the registry", 0.667, "a plain float32 loop over a DataLoader", _against_plain,
           rounds=5),
     Check("MindEye, an epoch streamed", 1.1, "the same with all data in memory", _against_resident, rounds=5),
 ]  # fmt: skip

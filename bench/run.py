@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import listing
+import mindeye
 import ridge
 import startup
 import storage
@@ -29,7 +30,9 @@ def main() -> int:
     arguments = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory(prefix="brainlens-bench-") as folder:
-        checks: list[Check] = [check for module in (startup, listing, storage, ridge) for check in module.CHECKS]
+        checks: list[Check] = [
+            check for module in (startup, listing, storage, ridge, mindeye) for check in module.CHECKS
+        ]
         for check in checks:
             if arguments.names and not any(name in check.name for name in arguments.names):
                 continue
