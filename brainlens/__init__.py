@@ -26,6 +26,7 @@ _HOMES = {
         "bootstrap_interval", "chance_top_k", "correlate", "permutation_p_value", "rank_of_true",
         "two_way_identification", "wilson_interval",
     ),
+    "brainlens.variants": ("choose_variant",),
     "brainlens.batches": ("Batches", "MappedArray"),
     "brainlens.device": ("resolve_device",),
     "brainlens.pictures": ("contact_sheet",),
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     )
     from brainlens.selection import folds as folds, split_trials as split_trials
     from brainlens.trainable import Trainable as Trainable
+    from brainlens.variants import choose_variant as choose_variant
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,6 @@ import brainlens
 from brainlens_mini.images import choose_images, image_dataset, to_pixels
 from brainlens_mini.params import DecodeParams, LatentsParams
 from brainlens_mini.precision import casting
-from brainlens_mini.variants import choose_variant
 from brainlens_mini.weights import other_folder, own_folder
 
 MODEL = "mini-autoencoder"
@@ -100,7 +99,7 @@ def decode_latents(*, latents: xr.Dataset, params: DecodeParams, context: brainl
     CheckpointError
         If the weights are not those that are expected.
     """
-    latents = choose_variant(latents, params.variant, name="latents")
+    latents = brainlens.choose_variant(latents, params.variant, name="latents")
     model, name = _load(params.folder, context)
     values = latents["embedding"]
     expected = model.config.latent_channels

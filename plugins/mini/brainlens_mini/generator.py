@@ -19,7 +19,6 @@ from brainlens_mini.images import image_dataset, to_pixels
 from brainlens_mini.params import GenerateParams
 from brainlens_mini.precision import casting
 from brainlens_mini.sampling import draw_noise, sample_latents
-from brainlens_mini.variants import choose_variant
 from brainlens_mini.weights import other_folder, own_folder
 
 MODEL = "mini-generator"
@@ -59,7 +58,7 @@ def generate(
     CheckpointError
         If the weights are not those that are expected.
     """
-    embedding = choose_variant(embedding, params.variant, name="embedding")
+    embedding = brainlens.choose_variant(embedding, params.variant, name="embedding")
     folder, name, wanted = _find(params.folder, context)
     pipeline = load_pipeline(folder, context)
     values = _check_embedding(embedding, pipeline.unet.config.encoder_hid_dim, wanted)

@@ -12,7 +12,6 @@ import xarray as xr
 
 import brainlens
 from brainlens_retrieval import RankParams
-from brainlens_retrieval.variants import choose_variant
 
 BLOCK_BYTES = 2**28
 
@@ -64,7 +63,7 @@ def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, contex
     >>> ranking["rank"].values
     array([1, 1])
     """
-    decoded = choose_variant(decoded, params.variant)
+    decoded = brainlens.choose_variant(decoded, params.variant)
     _check_spaces(decoded, gallery)
     true_column = _true_columns(decoded, gallery)
     similarity = _similarity(decoded, gallery, params=params, context=context)

@@ -1,13 +1,13 @@
-"""Which variant of a decoded embedding is painted, where its decoder gave several."""
+"""Which variant of a decoded embedding is meant, where its decoder gave several."""
 
 from __future__ import annotations
 
 import xarray as xr
 
-import brainlens
+from brainlens.errors import ParameterError, closest, listed
 
 
-def choose_variant(decoded: xr.Dataset, variant: str, *, name: str) -> xr.Dataset:
+def choose_variant(decoded: xr.Dataset, variant: str, *, name: str = "decoded") -> xr.Dataset:
     """Return an embedding without the dim variant.
 
     Parameters
@@ -17,7 +17,7 @@ def choose_variant(decoded: xr.Dataset, variant: str, *, name: str) -> xr.Datase
     variant
         One of the labels; "" where there is no such dim.
     name
-        Of the input, for messages.
+        Of the input that it is, for messages.
 
     Returns
     -------
@@ -38,19 +38,18 @@ def choose_variant(decoded: xr.Dataset, variant: str, *, name: str) -> xr.Datase
     """
     if "variant" not in decoded["embedding"].dims:
         if variant:
-            raise brainlens.ParameterError(
+            raise ParameterError(
                 f"variant: expected '', as {name} has no dim 'variant', found {variant!r}. Leave it out."
             )
         return decoded
     names = [str(label) for label in decoded["variant"].values]
     if not variant:
-        raise brainlens.ParameterError(
-            f"variant: expected one of the {len(names)} that {name} has, {brainlens.listed(names, most=20)}, "
+        raise ParameterError(
+            f"variant: expected one of the {len(names)} that {name} has, {listed(names, most=20)}, "
             "found ''. Choose one."
         )
     if variant not in names:
-        raise brainlens.ParameterError(
-            f"variant: expected one that {name} has, found {variant!r}. "
-            f"{brainlens.closest(variant, names, what='variants')}"
+        raise ParameterError(
+            f"variant: expected one that {name} has, found {variant!r}. {closest(variant, names, what='variants')}"
         )
     return decoded.isel(variant=names.index(variant), drop=True)
