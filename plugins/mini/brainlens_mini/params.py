@@ -63,7 +63,7 @@ class GenerateParams(brainlens.Params):
     )
     variant: str = Field("", description=_VARIANT)
     n_candidates: int = Field(1, ge=1, le=1000, description="Images for each embedding, from different noise.")
-    n_steps: int = Field(10, ge=2, le=1000, description="Denoising steps.")
+    n_steps: int = Field(20, ge=2, le=1000, description="Denoising steps.")
     guidance: float = Field(2.0, ge=1, le=30, description="Guidance scale; 1 for none.")
     strength: float = Field(
         0.7, gt=0, le=1, description="With an initial image: share of the denoising that is done; 1 ignores it."

@@ -29,7 +29,7 @@ import brainlens
 
 # Seeds of the scenes; training used 1001 and 1002, and choices were made on scenes of seed 900.
 TEST_SEED, PCA_SEED = 910, 911
-N_TEST, N_PCA, N_GENERATED, N_TIMED, POOL = 4000, 3000, 600, 8, 256
+N_TEST, N_PCA, N_GENERATED, N_TIMED, POOL = 4000, 3000, 2000, 8, 256
 # Embeddings that are compared with at a time.
 BLOCK = 20_000
 PATCH, LATENTS = 8, 16
@@ -206,11 +206,11 @@ def generator(registry: brainlens.Registry, scenes: Any, pictures: Path) -> dict
     """Return what the judge makes of images painted from true embeddings, and how long eight of them take."""
     chosen, concepts = single_objects(scenes)
     chosen, concepts = chosen[:N_GENERATED], concepts[:N_GENERATED]
-    put_once(registry, "generated/from", registry["test/clip"].isel(stimulus=chosen).load())
+    put_once(registry, f"generated/from-{len(chosen)}", registry["test/clip"].isel(stimulus=chosen).load())
     put_once(registry, "generated/few-from", registry["test/clip"].isel(stimulus=chosen[:N_TIMED]).load())
     painted, few = (
         registry[registry.compute("mini.generate", embedding=f"generated/{part}", name=f"generated/{made}")]
-        for part, made in (("from", f"all-{weights()}"), ("few-from", f"few-{weights()}"))
+        for part, made in ((f"from-{len(chosen)}", f"{len(chosen)}-{weights()}"), ("few-from", f"few-{weights()}"))
     )
     real, made = scenes["image"].values[chosen], painted["image"].values
     rows = [(name, part[row : row + 10]) for row in (0, 10, 20) for name, part in (("scene", real), ("painted", made))]
@@ -273,7 +273,7 @@ def compare(made: np.ndarray, real: np.ndarray, concepts: np.ndarray) -> dict[st
     dict
         Two-way identification by three kinds of features: `pooled`, mean and maximum of the judge's over the cells,
         which is what the field does with networks for photographs; `cells`, all of them, which asks for the layout too;
-        `pixels`. Concepts named on the scenes and on the images, and their ratio.
+        `pixels`. Concepts named on the scenes and on the images, and their ratio. 95 % intervals are over images.
     """
     seen, judged = judge_images(real), judge_images(made)
     order = np.random.default_rng(0).permutation(len(made))
@@ -284,11 +284,17 @@ def compare(made: np.ndarray, real: np.ndarray, concepts: np.ndarray) -> dict[st
     }
     results = {}
     for kind, (ours, theirs) in kinds.items():
-        results[f"two_way_identification_{kind}"] = two_way(ours, theirs)
-        results[f"two_way_identification_{kind}_shuffled"] = two_way(ours[order], theirs)
+        each = two_way(ours, theirs)
+        results[f"two_way_identification_{kind}"] = float(each.mean())
+        low, high = brainlens.bootstrap_interval(each)
+        results |= {f"two_way_identification_{kind}_ci_low": low, f"two_way_identification_{kind}_ci_high": high}
+        results[f"two_way_identification_{kind}_shuffled"] = float(two_way(ours[order], theirs).mean())
     on_real, on_made = (float((found.concepts == concepts).mean()) for found in (seen, judged))
+    low, high = brainlens.wilson_interval(int((judged.concepts == concepts).sum()), len(made))
     return {
         **results,
+        "concept_made_ci_low": low,
+        "concept_made_ci_high": high,
         "concept_real": on_real,
         "concept_made": on_made,
         "concept_ratio": on_made / on_real,
@@ -303,17 +309,10 @@ def kept(file: Path) -> dict[str, float]:
     return found
 
 
-def two_way(made: np.ndarray, real: np.ndarray) -> float:
-    """Return how often an image is more like its own scene than like another, over all other scenes (chance 0.5)."""
-    made, real = (standardized(np.asarray(part, np.float32)) for part in (made, real))
-    correlation = made @ real.T / made.shape[1]
-    own = np.diag(correlation)[:, None]
-    return float((correlation < own).sum() / (len(made) * (len(made) - 1)))
-
-
-def standardized(rows: np.ndarray) -> np.ndarray:
-    """Return rows with mean 0 and variance 1."""
-    return (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
+def two_way(made: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Return in how many comparisons each image is more like its own scene than like another (image,); chance 0.5."""
+    own = np.arange(len(made))
+    return np.asarray(brainlens.two_way_identification(brainlens.correlate(made, real), own))
 
 
 def as_table(results: Mapping[str, Any]) -> str:
