@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -255,11 +255,32 @@ class Context:
         # Keys beside the seed in one list would not do: numpy takes [1] and [1, 0] for the same.
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=keys))
 
-    def progress(self, items: Iterable[Item], *, total: int | None = None, label: str = "") -> Iterator[Item]:
-        """Iterate with a progress bar on standard error, silent when `quiet` is set."""
+    def progress(
+        self,
+        items: Iterable[Item],
+        *,
+        total: int | None = None,
+        label: str = "",
+        note: Callable[[], str] | None = None,
+    ) -> Iterator[Item]:
+        """Iterate with a progress bar on standard error, silent when `quiet` is set.
+
+        Parameters
+        ----------
+        items, total
+            What to iterate over, and how many there are, where `len` cannot say.
+        label
+            What is being done.
+        note
+            Called before each item; what it returns, such as the latest loss, stands at the end of the bar.
+        """
         from tqdm.auto import tqdm
 
-        yield from tqdm(items, total=total, desc=label, disable=True if self.quiet else None, leave=False)
+        bar = tqdm(items, total=total, desc=label, disable=True if self.quiet else None, leave=False)
+        for item in bar:
+            if note is not None and not bar.disable:
+                bar.set_postfix_str(note(), refresh=False)
+            yield item
 
     @property
     def log(self) -> logging.Logger:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import math
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,28 @@ def test_without_keys_random_numbers_are_those_of_numpy() -> None:
 def test_progress_passes_everything_on_and_is_silent_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(Context(quiet=True).progress(range(3), label="fitting")) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_note_stands_at_the_end_of_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal, done = Terminal(), []
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for item in Context(quiet=False).progress(range(3), label="fitting", note=lambda: f"loss {len(done)}"):
+        done.append(item)
+        time.sleep(0.11)  # the bar is drawn ten times a second at most
+    assert done == [0, 1, 2]
+    assert "fitting" in terminal.getvalue()
+    assert "loss 1" in terminal.getvalue()
+
+
+def test_a_note_is_not_asked_for_where_there_is_no_bar() -> None:
+    def never() -> str:
+        raise AssertionError
+
+    assert list(Context(quiet=True).progress(range(3), note=never)) == [0, 1, 2]
 
 
 def test_the_log_is_that_of_the_suite(caplog: pytest.LogCaptureFixture) -> None:
