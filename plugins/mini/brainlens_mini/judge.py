@@ -35,15 +35,16 @@ def embed_judged(
     images
         Images made from trials (image.v1): dims (trial, y, x, rgb), where there are no stimuli; or None.
     params
-        Whether its features or its scores of names; see `JudgeParams`.
+        Features, pooled features or scores of names; see `JudgeParams`.
     context
         Device.
 
     Returns
     -------
     Dataset (embedding.v1)
-        `embedding`: features (stimulus or trial, token, channel), float32, of each cell of an 8 x 8 grid, or scores
-        (stimulus or trial, channel), float32, logits, with the names as `channel` and their concepts as `concept`.
+        `embedding`: features (stimulus or trial, token, channel), float32, of each cell of an 8 x 8 grid; or their mean
+        and maximum over the cells (stimulus or trial, channel), means first; or scores (stimulus or trial, channel),
+        logits, with the names as `channel` and their concepts as `concept`.
 
     Raises
     ------
@@ -65,6 +66,9 @@ def embed_judged(
     if params.layer == "names":
         axes = {"channel": list(found.names), "concept": ("channel", list(found.name_concepts))}
         return xr.Dataset({"embedding": ((pixels.dims[0], "channel"), found.scores)}, {**labels, **axes}, attrs)
+    if params.layer == "pooled":
+        axis = {"channel": np.arange(found.pooled.shape[1])}
+        return xr.Dataset({"embedding": ((pixels.dims[0], "channel"), found.pooled)}, {**labels, **axis}, attrs)
     values = found.features.reshape(len(pixels), -1, CELLS**2).transpose(0, 2, 1)
     grid = {dim: np.arange(length) for dim, length in zip(("token", "channel"), values.shape[1:], strict=True)}
     return xr.Dataset({"embedding": ((pixels.dims[0], "token", "channel"), values)}, {**labels, **grid}, attrs)

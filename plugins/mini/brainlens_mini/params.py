@@ -34,8 +34,10 @@ class TextParams(brainlens.Params):
 class JudgeParams(brainlens.Params):
     """Parameters of the embedder `mini.judge`."""
 
-    layer: Literal["features", "names"] = Field(
-        "features", description="features: of each cell of an 8 x 8 grid; names: a score for each name it knows."
+    layer: Literal["features", "pooled", "names"] = Field(
+        "features",
+        description="features: of each cell of an 8 x 8 grid, what is where; pooled: their mean and maximum over the "
+        "cells, what there is; names: a score for each name it knows.",
     )
     batch_size: int = Field(128, ge=1, le=4096, description=_BATCH)
 
@@ -63,7 +65,7 @@ class GenerateParams(brainlens.Params):
     )
     variant: str = Field("", description=_VARIANT)
     n_candidates: int = Field(1, ge=1, le=1000, description="Images for each embedding, from different noise.")
-    n_steps: int = Field(20, ge=2, le=1000, description="Denoising steps.")
+    n_steps: int = Field(10, ge=2, le=1000, description="Denoising steps.")
     guidance: float = Field(2.0, ge=1, le=30, description="Guidance scale; 1 for none.")
     strength: float = Field(
         0.7, gt=0, le=1, description="With an initial image: share of the denoising that is done; 1 ignores it."

@@ -39,7 +39,7 @@ def test_the_judge_knows_a_concept_for_each_name() -> None:
     assert set(concepts) == {"face", "body", "animal", "food", "tool", "vehicle", "word"}
 
 
-@pytest.mark.parametrize(("layer", "shape"), [("features", (5, 64, 128)), ("names", (5, 21))])
+@pytest.mark.parametrize(("layer", "shape"), [("features", (5, 64, 128)), ("pooled", (5, 256)), ("names", (5, 21))])
 def test_what_it_sees_follows_the_schema(
     layer: str, shape: tuple[int, ...], images: xr.Dataset, context: brainlens.Context
 ) -> None:
