@@ -9,10 +9,7 @@ embeddings, not images.
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +19,11 @@ from brainlens_simulate.world_params import WorldParams
 from brainlens_simulate.worlds import read
 from rivals import MindEye, unit
 from scipy.spatial.distance import cdist
+from tables import Row, Rows, load, mean_table, save, seeds_of
 from worlds import make_training, rates
 
 import brainlens
 
-HERE = Path(__file__).parent
 WORLDS = ("E", "F")
 # The full model has a prior here, which the comparison of decoders does without.
 FULL: dict[str, Any] = {"prior": "diffusion", "prior_depth": 4, "prior_heads": 4}
@@ -45,15 +42,26 @@ CHANGES: dict[str, dict[str, Any]] = {
     "backbone: as released": {"backbone": "as-released"},
     "entry and backbone linear": {"entry": "linear", "backbone": "linear"},
 }
-Row = dict[str, float]
+COLUMNS = {
+    "image_top_1": "image", "brain_top_1": "brain", "two_way": "two-way", "reconstruction_top_1": "top-1",
+    "energy_distance": "distance", "spread": "spread",
+}  # fmt: skip
+ABOUT = (
+    "# What each part of MindEye is worth (simulated)",
+    "",
+    "3,000 training images, 800 voxels, 1,000 test images, mean of three showings; mean over seeds +- SD over seeds.",
+    "Image and brain: top-1 of the variant `retrieval` in pools of 300 (chance .003). Two-way identity (chance .5) and",
+    "top-1 of the variant `reconstruction`, its energy distance from the true test embeddings (0: the same",
+    "distribution), and its variance as a share of theirs. Written by ablations.py.",
+)
 
 
-def measure(world: Any, seed: int) -> dict[str, Row]:
+def measure(world: Any, seed: int) -> Rows:
     """Return a row of measures for each change, for ridge, and for the truth itself."""
     made = read(params=WorldParams(world=world), context=brainlens.Context(seed=seed))
     training, brain, shown = make_training(made["response"], made["target"])
     mean = training.embedding.mean(axis=0)
-    found: dict[str, Row] = {
+    found: Rows = {
         "other true embeddings": {"energy_distance": energy_distance(training.embedding[: len(shown)], shown)},
         "ridge": reconstruction(fit_ridge(training.means, training.embedding).predict(brain), shown, mean),
     }
@@ -90,45 +98,24 @@ def energy_distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * cdist(one, other).mean() - within)
 
 
-def write(entries: dict[str, dict[str, dict[str, Row]]]) -> None:
+def write(entries: dict[str, dict[str, Rows]]) -> None:
     """Write the JSON file, and a table of means over seeds for each world."""
-    (HERE / "ablations.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    columns = {
-        "image_top_1": "image", "brain_top_1": "brain", "two_way": "two-way", "reconstruction_top_1": "top-1",
-        "energy_distance": "distance", "spread": "spread",
-    }  # fmt: skip
-    lines = [
-        "# What each part of MindEye is worth (simulated)",
-        "",
-        "3,000 training images, 800 voxels, 1,000 test images, mean of three showings; mean over seeds +- SD over",
-        "seeds. Image and brain: top-1 of the variant `retrieval` in pools of 300 (chance .003). Two-way identity",
-        "(chance .5) and top-1 of the variant `reconstruction`, its energy distance from the true test embeddings (0:",
-        "the same distribution), and its variance as a share of theirs. Written by ablations.py.",
-    ]
+    lines = list(ABOUT)
     for world in sorted(entries):
-        seeds = entries[world]
-        lines += ["", f"## {world}, seeds {', '.join(sorted(seeds, key=int))}", ""]
-        lines += [f"| change | {' | '.join(columns.values())} |", "|---|" + "---|" * len(columns)]
-        for name in ("other true embeddings", "ridge", *CHANGES):
-            cells = []
-            for column in columns:
-                values = np.array([row[name][column] for row in seeds.values() if column in row.get(name, {})])
-                spread = f" +- {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-                cells.append(f"{values.mean():.3f}{spread}" if len(values) else "")
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    (HERE / "ablations.md").write_text("\n".join(lines) + "\n", "utf-8")
+        lines += ["", f"## {world}, seeds {seeds_of(entries[world])}", ""]
+        lines += mean_table("change", COLUMNS, entries[world])
+    save("ablations", entries, lines)
 
 
-def main(arguments: Iterable[str] | None = None) -> None:
+def main() -> None:
     """Measure the worlds and seeds that were asked for, and go on where an earlier call stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", nargs="+", type=int)
     parser.add_argument("--world", nargs="+", default=WORLDS)
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    file = HERE / "ablations.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    entries = load("ablations")
     for seed in options.seeds:
         for world in options.world:
             done = entries.setdefault(world, {})

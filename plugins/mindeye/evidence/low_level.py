@@ -7,27 +7,26 @@ Writes low_level.json, kept from earlier calls, and low_level.md. Everything her
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from skimage.metrics import structural_similarity
+from tables import HERE, Row, Rows, run_subjects
 
 import brainlens
 
-HERE = Path(__file__).parent
 SUBJECT: dict[str, Any] = {"n_stimuli": 2000, "n_shared": 200, "n_voxels": 2000}
 NETWORK: dict[str, Any] = {"epochs": 60, "batch_size": 64, "learning_rate": 1e-3}
-Row = dict[str, float]
+COLUMNS = {"pix_corr": "pixel correlation", "ssim": "SSIM"}
+ABOUT = (
+    "# Initial images from latents (simulated)",
+    "",
+    f"{SUBJECT['n_stimuli']} training scenes, {SUBJECT['n_shared']} test scenes of 64 pixels, three showings each,",
+    f"{SUBJECT['n_voxels']} voxels; images decoded by the shipped autoencoder; mean over seeds +- SD over seeds.",
+)
 
 
-def measure(registry: brainlens.Registry, seed: int) -> dict[str, Row]:
+def measure(registry: brainlens.Registry, seed: int) -> Rows:
     """Return pixel correlation and structural similarity of initial images from each decoder, and of two limits."""
     registry.ingest("simulate", "sim", seed=seed, subject="sim", **SUBJECT)
     registry.compute("mini.latents", stimuli="sim/images", name="sim/latents")
@@ -74,48 +73,5 @@ def compare(made: np.ndarray, seen: np.ndarray) -> Row:
     return {"pix_corr": float(correlation.mean()), "ssim": float(np.mean(similarity))}
 
 
-def write(entries: dict[str, dict[str, Row]]) -> None:
-    """Write the JSON file, and a table of means over seeds."""
-    (HERE / "low_level.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    lines = [
-        "# Initial images from latents (simulated)",
-        "",
-        f"{SUBJECT['n_stimuli']} training scenes, {SUBJECT['n_shared']} test scenes of 64 pixels, three showings each,",
-        f"{SUBJECT['n_voxels']} voxels; images decoded by the shipped autoencoder; mean over seeds +- SD over seeds.",
-        f"Seeds {', '.join(sorted(entries, key=int))}. Written by low_level.py.",
-        "",
-        "| latents from | pixel correlation | SSIM |",
-        "|---|---|---|",
-    ]
-    for name in next(iter(entries.values())):
-        cells = []
-        for column in ("pix_corr", "ssim"):
-            values = np.array([row[name][column] for row in entries.values()])
-            cells.append(f"{values.mean():.3f}" + (f" +- {values.std(ddof=1):.3f}" if len(values) > 1 else ""))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    (HERE / "low_level.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def main(arguments: Iterable[str] | None = None) -> None:
-    """Measure the seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    parser.add_argument("--scratch", type=Path, help="where registries are kept; removed when left out")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    file = HERE / "low_level.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in options.seeds:
-        if str(seed) in entries:
-            continue
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            registry = brainlens.open(Path(options.scratch or folder) / f"low-level-{seed}.zarr", quiet=True)
-            entries[str(seed)] = measure(registry, seed)
-        write(entries)
-        print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run_subjects("low_level", measure, about=ABOUT, first="latents from", columns=COLUMNS)

@@ -7,27 +7,28 @@ Writes new_subject.json, kept from earlier calls, and new_subject.md. Everything
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from tables import Row, Rows, run_subjects
 
 import brainlens
 
-HERE = Path(__file__).parent
 OTHERS = ("sim02", "sim03", "sim04")
 N_STIMULI, N_SHARED, N_VOXELS, SHARE = 2000, 150, 1500, 40
 NETWORK: dict[str, Any] = {"entry": "linear", "prior": "none", "epochs": 60, "batch_size": 48, "learning_rate": 1e-3}
-Row = dict[str, float]
+COLUMNS = {"top_1": "top-1", "two_way": "two-way"}
+ABOUT = (
+    "# A new subject with a fortieth of the data (simulated)",
+    "",
+    f"Few: {N_STIMULI // SHARE} training scenes, three showings each, of the {N_STIMULI} that make all; {N_VOXELS}",
+    f"voxels. Shared first: trained on all of {len(OTHERS)} others, then on the few. Top-1 among {N_SHARED} test",
+    f"scenes (chance {1 / N_SHARED:.3f}) and two-way identification (chance .5), mean of three showings; mean over",
+    "seeds +- SD over seeds.",
+)
 
 
-def measure(registry: brainlens.Registry, seed: int) -> dict[str, Row]:
+def measure(registry: brainlens.Registry, seed: int) -> Rows:
     """Return retrieval among the test scenes for each way of training on the new subject's few trials."""
     for number, subject in enumerate(("sim01", *OTHERS)):
         registry.ingest(
@@ -95,49 +96,5 @@ def score(registry: brainlens.Registry, model: str, response: str = "response") 
     }
 
 
-def write(entries: dict[str, dict[str, Row]]) -> None:
-    """Write the JSON file, and a table of means over seeds."""
-    (HERE / "new_subject.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
-    lines = [
-        "# A new subject with a fortieth of the data (simulated)",
-        "",
-        f"Few: {N_STIMULI // SHARE} training scenes, three showings each, of the {N_STIMULI} that make all; {N_VOXELS}",
-        f"voxels. Shared first: trained on all of {len(OTHERS)} others, then on the few. Top-1 among {N_SHARED}",
-        f"test scenes (chance {1 / N_SHARED:.3f}) and two-way identification (chance .5), mean of three showings; mean",
-        f"over seeds +- SD over seeds. Seeds {', '.join(sorted(entries, key=int))}. Written by new_subject.py.",
-        "",
-        "| decoder | top-1 | two-way |",
-        "|---|---|---|",
-    ]
-    for name in next(iter(entries.values())):
-        cells = []
-        for column in ("top_1", "two_way"):
-            values = np.array([row[name][column] for row in entries.values()])
-            cells.append(f"{values.mean():.3f}" + (f" +- {values.std(ddof=1):.3f}" if len(values) > 1 else ""))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    (HERE / "new_subject.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def main(arguments: Iterable[str] | None = None) -> None:
-    """Measure the seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    parser.add_argument("--scratch", type=Path, help="where registries are kept; removed when left out")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    file = HERE / "new_subject.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in options.seeds:
-        if str(seed) in entries:
-            continue
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            registry = brainlens.open(Path(options.scratch or folder) / f"new-subject-{seed}.zarr", quiet=True)
-            entries[str(seed)] = measure(registry, seed)
-        write(entries)
-        print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run_subjects("new_subject", measure, about=ABOUT, first="decoder", columns=COLUMNS)

@@ -9,10 +9,7 @@ Everything here is simulated. Settings were frozen on seed 100.
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,10 +33,10 @@ from rivals import (
     ridge_raw,
 )
 from scipy import stats
+from tables import load, save, seeds_of
 
 import brainlens
 
-HERE = Path(__file__).parent
 POOL = 300
 NAMED = [name for name in WORLDS if name != "custom"]
 Pair = tuple[float, float]
@@ -116,7 +113,6 @@ def rates(by_brain: np.ndarray, by_image: np.ndarray) -> Pair:
 
 def write(entries: dict[str, dict[str, dict[str, Pair]]]) -> None:
     """Write the JSON file, the tables, and what they say about each claim."""
-    (HERE / "worlds.json").write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", "utf-8")
     lines = [
         "# Worlds: MindEye and its rivals (simulated)",
         "",
@@ -127,7 +123,7 @@ def write(entries: dict[str, dict[str, dict[str, Pair]]]) -> None:
     for key in sorted(entries):
         seeds = entries[key]
         values = {name: np.array([seeds[seed][name] for seed in seeds]) for name in ROWS}
-        lines += ["", f"## {key}, seeds {', '.join(sorted(seeds, key=int))}", ""]
+        lines += ["", f"## {key}, seeds {seeds_of(seeds)}", ""]
         lines += ["| decoder | image | share | brain | share |", "|---|---|---|---|---|"]
         for name in ROWS:
             cells = []
@@ -136,7 +132,7 @@ def write(entries: dict[str, dict[str, dict[str, Pair]]]) -> None:
                 cells += [_spread(values[name][:, way]), f"{share:.2f}"]
             lines.append(f"| {name} | {' | '.join(cells)} |")
         lines += ["", *_gains(values)]
-    (HERE / "worlds.md").write_text("\n".join(lines) + "\n", "utf-8")
+    save("worlds", entries, lines)
 
 
 def _gains(values: dict[str, np.ndarray]) -> list[str]:
@@ -164,17 +160,16 @@ def _spread(values: np.ndarray) -> str:
     return f"{values.mean():.3f}" + (f" +- {values.std(ddof=1):.3f}" if len(values) > 1 else "")
 
 
-def main(arguments: Iterable[str] | None = None) -> None:
+def main() -> None:
     """Measure the worlds and seeds that were asked for, and go on where an earlier call stopped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seeds", nargs="+", type=int)
     parser.add_argument("--world", nargs="+", choices=NAMED, default=NAMED)
     parser.add_argument("--stimuli", type=int, default=3000)
     parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    file = HERE / "worlds.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    entries = load("worlds")
     for seed in options.seeds:
         for world in options.world:
             done = entries.setdefault(f"{world}, {options.stimuli} training images", {})
