@@ -12,8 +12,8 @@ from torch import Tensor
 
 from brainlens_mindeye.feed import Subject
 from brainlens_mindeye.high_level import HighLevel, HighLevelLearner
-from brainlens_mindeye.loop import casting
 from brainlens_mindeye.params import HighLevelParams
+from brainlens_mindeye.plan import casting
 from brainlens_mindeye.prior import make_noise_schedule, sample
 from brainlens_mindeye.trained import NetworkDecoder, make_plan
 
@@ -69,10 +69,6 @@ class MindEyeDecoder(NetworkDecoder):
             self.module, training, held_out, self.space, self.params, n_epochs=self.params.epochs,
             seed=self.context.seed, device=self.context.device,
         )  # fmt: skip
-
-    def steps_per_epoch(self, learner: HighLevelLearner) -> int:
-        """Return in how many steps every stimulus of the largest subject comes once."""
-        return max(order.steps_per_pass for order in learner.orders)
 
     def predict(self, response: xr.Dataset) -> xr.Dataset:
         """Predict both variants of each trial's embedding.

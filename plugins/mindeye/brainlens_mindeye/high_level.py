@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from brainlens_mindeye.feed import Order, Rows, Subject, held_out_means
-from brainlens_mindeye.loop import Batch, Outputs
+from brainlens_mindeye.learner import Batch, Outputs
 from brainlens_mindeye.losses import Mixture, bimixco, draw_mixture, soft_clip, temperature_at
 from brainlens_mindeye.network import Network, on_sphere
 from brainlens_mindeye.params import HighLevelParams

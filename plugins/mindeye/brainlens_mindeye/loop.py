@@ -11,123 +11,23 @@ import copy
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 import brainlens
+from brainlens_mindeye.crew import Crew
 from brainlens_mindeye.feed import read_ahead
+from brainlens_mindeye.gradients import FullMemoryError, Step, add_gradients
+from brainlens_mindeye.learner import Batch, Learner
+from brainlens_mindeye.plan import Plan, make_optimizer, make_schedule, seed_of
 
 FORMAT = 1
-PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-Outputs = dict[str, Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """The trials of one step, subject by subject.
-
-    Parameters
-    ----------
-    parts
-        Number of the subject, and its voxels (trial, voxel).
-    target
-        Targets of all parts, one after another; dims (trial, ...).
-    draws
-        What was drawn for this step, one row for each trial; the same names for every step.
-    """
-
-    parts: Sequence[tuple[int, Tensor]]
-    target: Tensor
-    draws: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def pieces(self, size: int) -> list[tuple[int, Tensor, slice]]:
-        """Return (subject, voxels, rows of the batch) in pieces of at most `size` trials of one subject; 0: whole."""
-        found, start = [], 0
-        for subject, voxels in self.parts:
-            for low in range(0, len(voxels), size or len(voxels)):
-                part = voxels[low : low + (size or len(voxels))]
-                found.append((subject, part, slice(start + low, start + low + len(part))))
-            start += len(voxels)
-        return found
-
-
-class Learner(Protocol):
-    """What a loop trains."""
-
-    module: nn.Module
-
-    def read(self, step: int) -> Any:
-        """Read what a step needs; called ahead of time, in another thread."""
-
-    def prepare(self, read: Any, *, epoch: int, generator: torch.Generator) -> Batch:
-        """Bring what was read to the device, and draw what is random for the whole step."""
-
-    def forward(self, subject: int, voxels: Tensor, draws: Mapping[str, Tensor]) -> Outputs:
-        """Return what the networks make of some trials; every output has one row for each trial."""
-
-    def loss(self, outputs: Outputs, batch: Batch, *, epoch: int) -> dict[str, Tensor]:
-        """Return the losses of a whole step by name; `"loss"` is what is minimised."""
-
-    def validate(self, module: nn.Module) -> dict[str, float]:
-        """Return measures on held-out training stimuli, the first one larger is better; empty where there are none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long and how a learner is trained.
-
-    Parameters
-    ----------
-    n_epochs, steps_per_epoch
-        How many steps there are.
-    learning_rate
-        At its highest.
-    weight_decay
-        Of AdamW, for matrices; biases and gains have none.
-    warm_up
-        Epochs until the learning rate is at its highest.
-    piece
-        Trials that go through the networks at a time, 0 for the whole batch; losses always see the whole batch.
-    averaging
-        Share of the old in the running average of the weights; 0: no average.
-    clip
-        Largest norm of all gradients together; 0: any.
-    patience
-        Epochs without a better validation after which training stops, and the best weights are taken; 0: never.
-    validate_every
-        Epochs between validations.
-    precision, device, seed, deterministic
-        As everywhere.
-    checkpoint_s
-        Seconds between checkpoints.
-    """
-
-    n_epochs: int
-    steps_per_epoch: int
-    learning_rate: float
-    weight_decay: float = 1e-2
-    warm_up: float = 2.0
-    piece: int = 0
-    averaging: float = 0.0
-    clip: float = 0.0
-    patience: int = 0
-    validate_every: int = 1
-    precision: str = "float32"
-    device: str = "cpu"
-    seed: int = 0
-    deterministic: bool = False
-    checkpoint_s: float = 300.0
-
-    @property
-    def n_steps(self) -> int:
-        """Return the steps of the whole training."""
-        return self.n_epochs * self.steps_per_epoch
+ALONE = Crew()
 
 
 @dataclass
@@ -146,7 +46,15 @@ class Progress:
             self.history.setdefault(name, []).append(float(value))
 
 
-def train(learner: Learner, plan: Plan, *, context: brainlens.Context, folder: Path | None, identity: str) -> Progress:
+def train(
+    learner: Learner,
+    plan: Plan,
+    *,
+    context: brainlens.Context,
+    folder: Path | None,
+    identity: str,
+    crew: Crew = ALONE,
+) -> Progress:
     """Train until the last epoch, or until validation stops getting better; the module holds the final weights then.
 
     Parameters
@@ -161,6 +69,9 @@ def train(learner: Learner, plan: Plan, *, context: brainlens.Context, folder: P
         Where checkpoints are kept and looked for; None: nowhere.
     identity
         Text that a checkpoint must carry to be gone on from.
+    crew
+        Processes that share each step, all of which call this. Process 0 validates and writes, and only its module
+        holds the weights that were chosen in the end.
 
     Raises
     ------
@@ -169,7 +80,7 @@ def train(learner: Learner, plan: Plan, *, context: brainlens.Context, folder: P
     DeviceError
         If not even one trial at a time fits into memory.
     """
-    trainer = _Trainer(learner, plan, context=context)
+    trainer = _Trainer(learner, plan, context=context, crew=crew)
     file = None if folder is None else folder / "checkpoint.pt"
     if file is not None and file.exists():
         trainer.load(file, identity)
@@ -187,14 +98,16 @@ def _run(trainer: _Trainer, file: Path | None, identity: str) -> None:
         return
     reading = contextlib.closing(read_ahead(learner.read, steps))
     with reading as ready:
-        shown = trainer.context.progress(ready, total=plan.n_steps - progress.step, label="training")
+        shown = trainer.context.progress(
+            ready, total=plan.n_steps - progress.step, label="training", note=lambda: trainer.said
+        )
         for read in shown:
             trainer.step(read)
             if progress.step % plan.steps_per_epoch == 0:
                 trainer.end_epoch()
-                if trainer.is_over():
+                if trainer.crew.first(trainer.is_over()):
                     break
-            if file is not None and time.monotonic() - saved_at >= plan.checkpoint_s:
+            if file is not None and trainer.leads and time.monotonic() - saved_at >= plan.checkpoint_s:
                 trainer.save(file, identity)
                 saved_at = time.monotonic()
 
@@ -202,8 +115,11 @@ def _run(trainer: _Trainer, file: Path | None, identity: str) -> None:
 class _Trainer:
     """Weights, optimiser, average and position of one training."""
 
-    def __init__(self, learner: Learner, plan: Plan, *, context: brainlens.Context) -> None:
-        self.learner, self.plan, self.context = learner, plan, context
+    def __init__(self, learner: Learner, plan: Plan, *, context: brainlens.Context, crew: Crew) -> None:
+        self.learner, self.plan, self.context, self.crew = learner, plan, context, crew
+        self.leads = crew.number == 0
+        # What the last epoch came to, in words.
+        self.said = ""
         self.module = learner.module
         self.optimizer = make_optimizer(self.module, plan)
         self.schedule = make_schedule(self.optimizer, plan)
@@ -220,17 +136,7 @@ class _Trainer:
         self.module.train()
         generator = torch.Generator(self.plan.device).manual_seed(seed_of(self.plan.seed, step, 0))
         batch = self.learner.prepare(read, epoch=epoch, generator=generator)
-        while True:
-            try:
-                losses = self._gradients(batch, epoch=epoch)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not ran_out(error):
-                    raise
-                # Leave the handler first: the error holds on to everything that filled the memory.
-                largest = max(len(voxels) for _, voxels, _ in batch.pieces(self.progress.piece))
-                reason = str(error).splitlines()[0]
-            self._shrink(largest, reason)
+        losses = self._gradients(batch, epoch=epoch)
         if self.plan.clip:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.module.parameters(), self.plan.clip)
@@ -247,32 +153,18 @@ class _Trainer:
         self.progress.step += 1
 
     def _gradients(self, batch: Batch, *, epoch: int) -> dict[str, Tensor]:
-        pieces = batch.pieces(self.progress.piece)
-        if not self.progress.piece or len(pieces) == len(batch.parts):
-            outputs = joined([self._forward(batch, number, piece) for number, piece in enumerate(pieces)])
-            losses = self.learner.loss(outputs, batch, epoch=epoch)
-            self.scaler.scale(losses["loss"]).backward()
-            return losses
-        # Losses compare every trial with every other, so pieces cannot be added up. First all outputs without their
-        # graphs, then the gradient of the loss by them, then piece by piece through the networks (Gao et al. 2021).
-        with torch.no_grad():
-            found = [self._forward(batch, number, piece) for number, piece in enumerate(pieces)]
-        leaves = {name: value.requires_grad_() for name, value in joined(found).items()}
-        losses = self.learner.loss(leaves, batch, epoch=epoch)
-        self.scaler.scale(losses["loss"]).backward()
-        for number, piece in enumerate(pieces):
-            outputs = self._forward(batch, number, piece)
-            used = [(outputs[name], leaf.grad[piece[2]]) for name, leaf in leaves.items() if leaf.grad is not None]
-            torch.autograd.backward([output for output, _ in used], [gradient for _, gradient in used])
-        return losses
-
-    def _forward(self, batch: Batch, number: int, piece: tuple[int, Tensor, slice]) -> Outputs:
-        subject, voxels, rows = piece
-        torch.manual_seed(seed_of(self.plan.seed, self.progress.step, 1 + number))
-        with casting(self.plan):
-            return self.learner.forward(subject, voxels, {name: draw[rows] for name, draw in batch.draws.items()})
+        step = Step(
+            learner=self.learner, plan=self.plan, crew=self.crew, batch=batch, number=self.progress.step, epoch=epoch
+        )
+        while True:
+            try:
+                return add_gradients(step, size=self.progress.piece, scaler=self.scaler)
+            except FullMemoryError as full:
+                reason = str(full)
+            self._shrink(max(len(voxels) for _, voxels, _ in step.pieces(self.progress.piece)), reason)
 
     def _shrink(self, largest: int, reason: str) -> None:
+        """Halve the pieces, or give up."""
         self.optimizer.zero_grad(set_to_none=True)
         if torch.device(self.plan.device).type == "cuda":
             torch.cuda.empty_cache()
@@ -299,6 +191,8 @@ class _Trainer:
                 "or use precision='float32' or 'bfloat16'."
             )
         progress.note(means)
+        if not self.leads:
+            return
         due = (epoch + 1) % plan.validate_every == 0 or epoch + 1 == plan.n_epochs
         found = self.learner.validate(self.averaged().eval()) if due else {}
         if due and found:
@@ -308,8 +202,8 @@ class _Trainer:
                 progress.best, progress.best_epoch = score, epoch
                 if plan.patience:
                     self.best = {name: value.clone() for name, value in self.averaged().state_dict().items()}
-        said = ", ".join(f"{name} {value:.4f}" for name, value in {**means, **found}.items())
-        self.context.log.info("epoch %d of %d: %s", epoch + 1, plan.n_epochs, said)
+        self.said = ", ".join(f"{name} {value:.4f}" for name, value in {**means, **found}.items())
+        self.context.log.info("epoch %d of %d: %s", epoch + 1, plan.n_epochs, self.said)
 
     def averaged(self) -> nn.Module:
         """Return the module with averaged weights, or the module itself."""
@@ -377,64 +271,8 @@ class _Trainer:
         if self.average is not None:
             self.average.load_state_dict(content["average"])
         self.best, self.progress, self.sums = content["best"], Progress(**content["progress"]), content["sums"]
-        self.context.log.info("going on at step %d of %d", self.progress.step, self.plan.n_steps)
-
-
-def make_optimizer(module: nn.Module, plan: Plan) -> torch.optim.AdamW:
-    """Return AdamW with weight decay on matrices only.
-
-    The released code meant to leave gains of norms out too, but chose them by a name that none has.
-    """
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [each for each in trained if each.ndim > 1], "weight_decay": plan.weight_decay},
-        {"params": [each for each in trained if each.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=plan.learning_rate, fused=True)
-
-
-def make_schedule(optimizer: torch.optim.Optimizer, plan: Plan) -> torch.optim.lr_scheduler.LambdaLR:
-    """Return the one-cycle schedule of the released code: up from 1/25, down to a thousandth of that, by cosines."""
-    rising = max(1.0, plan.warm_up * plan.steps_per_epoch)
-
-    def factor(step: int) -> float:
-        if step < rising and plan.warm_up:
-            return _between(1 / 25, 1.0, step / rising)
-        left = max(1.0, plan.n_steps - 1 - rising) if plan.warm_up else max(1.0, plan.n_steps - 1)
-        return _between(1.0, 1 / 25_000, min(1.0, (step - (rising if plan.warm_up else 0)) / left))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def _between(first: float, last: float, way: float) -> float:
-    return last + (first - last) * (1 + math.cos(math.pi * way)) / 2
-
-
-def casting(plan: Plan) -> contextlib.AbstractContextManager[None]:
-    """Return the context in which networks compute in the plan's precision."""
-    if plan.precision == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(torch.device(plan.device).type, PRECISIONS[plan.precision])
-
-
-def joined(pieces: Sequence[Outputs]) -> Outputs:
-    """Put the outputs of all pieces together, float32."""
-    if len(pieces) == 1:
-        return {name: value.float() for name, value in pieces[0].items()}
-    return {name: torch.cat([piece[name].float() for piece in pieces]) for name in pieces[0]}
-
-
-def seed_of(*keys: int) -> int:
-    """Return one number for several, for torch's generators."""
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+        if self.leads:
+            self.context.log.info("going on at step %d of %d", self.progress.step, self.plan.n_steps)
 
 
 @contextlib.contextmanager

@@ -19,9 +19,10 @@ from torch.nn import functional
 
 import brainlens
 from brainlens_mindeye.feed import Order, Rows, Subject, held_out_means
-from brainlens_mindeye.loop import Batch, Outputs, casting, seed_of
+from brainlens_mindeye.learner import Batch, Outputs
 from brainlens_mindeye.losses import soft_clip
 from brainlens_mindeye.params import LowLevelParams
+from brainlens_mindeye.plan import casting, seed_of
 from brainlens_mindeye.space import TargetSpace
 from brainlens_mindeye.trained import NetworkDecoder, make_plan
 
@@ -276,10 +277,6 @@ class LowLevelDecoder(NetworkDecoder):
             self.module, training, held_out, arrays, grid, self.space, self.params, seed=self.context.seed,
             device=self.context.device,
         )  # fmt: skip
-
-    def steps_per_epoch(self, learner: LowLevelLearner) -> int:
-        """Return in how many steps every stimulus of the largest subject comes once."""
-        return max(order.steps_per_pass for order in learner.orders)
 
     def predict(self, response: xr.Dataset) -> xr.Dataset:
         """Predict the latents of each trial.

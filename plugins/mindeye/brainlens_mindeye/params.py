@@ -47,6 +47,12 @@ class TrainingParams(brainlens.Params):
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations again in the backward pass instead of keeping them."
     )
+    processes: int = Field(
+        default=1,
+        ge=1,
+        description="Processes that share the trials of each step, one for each GPU from the first on; the weights are "
+        'the same but for rounding. Every script that uses several needs `if __name__ == "__main__":`.',
+    )
     deterministic: bool = Field(default=False, description="Use only algorithms that give the same result every time.")
     checkpoint_s: float = Field(
         default=300.0, gt=0, description="Seconds between checkpoints, from which a killed training goes on."

@@ -200,11 +200,11 @@ def rotated(values: Tensor, turn: Tensor) -> Tensor:
 
 def sinusoids(step: Tensor, width: int) -> Tensor:
     """Return sines and cosines of a number (row, width) (Vaswani et al. 2017)."""
-    half = width // 2
-    speed = torch.exp(torch.arange(half, device=step.device) * -(math.log(10000) / (half - 1)))
+    half = max(1, width // 2)
+    speed = torch.exp(torch.arange(half, device=step.device) * -(math.log(10000) / max(1, half - 1)))
     angle = step[:, None].float() * speed
-    waves = torch.cat([angle.sin(), angle.cos()], dim=1)
-    return functional.pad(waves, (0, width - 2 * half))
+    waves = torch.cat([angle.sin(), angle.cos()], dim=1)[:, :width]
+    return functional.pad(waves, (0, width - waves.shape[1]))
 
 
 def make_noise_schedule(n_steps: int) -> DDPMScheduler:

@@ -6,8 +6,13 @@ What the network is and what it costs is said by each decoder.
 from __future__ import annotations
 
 import abc
+import contextlib
+import copy
+import dataclasses
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +21,20 @@ import xarray as xr
 from torch import Tensor, nn
 
 import brainlens
+from brainlens_mindeye.crew import Crew, refuse_processes, run_in_crew
 from brainlens_mindeye.feed import Subject, as_float, blocks, hold_out, make_subject
-from brainlens_mindeye.loop import Learner, Plan, train
+from brainlens_mindeye.learner import Learner
+from brainlens_mindeye.loop import ALONE, train
 from brainlens_mindeye.params import TrainingParams
+from brainlens_mindeye.plan import Plan
 from brainlens_mindeye.space import TargetSpace, measure_targets
 
 # Trials that are predicted at a time.
 BATCH = 256
 # What of a network belongs to single subjects: an entry for each.
 ENTRIES = "entries."
+# What several processes leave for the one that waits for them.
+TRAINED = "trained.pt"
 
 
 class NetworkDecoder(brainlens.Trainable):
@@ -54,10 +64,6 @@ class NetworkDecoder(brainlens.Trainable):
     def make_learner(self, training: Sequence[Subject], held_out: Sequence[Subject | None]) -> Learner:
         """Return what the loop trains `module` with."""
 
-    @abc.abstractmethod
-    def steps_per_epoch(self, learner: Any) -> int:
-        """Return in how many steps every stimulus of the largest subject comes once."""
-
     @property
     def centre(self) -> bool:
         """Whether targets are taken about their mean."""
@@ -84,11 +90,15 @@ class NetworkDecoder(brainlens.Trainable):
         CheckpointError
             If the folder of intermediate files holds a checkpoint of another training.
         DeviceError
-            If memory does not suffice for one trial, or the loss is not finite.
+            If memory does not suffice for one trial, or the loss is not finite, or there are fewer GPUs than processes,
+            or one of them is stopped.
         """
         params = self.params
         responses, targets = (list(each) if isinstance(each, list | tuple) else [each] for each in (response, target))
         subjects = [make_subject(*pair) for pair in zip(responses, targets, strict=True)]
+        refuse_processes(
+            params.processes, device=self.context.device, batch_size=params.batch_size, n_subjects=len(subjects)
+        )
         for subject in subjects:
             refuse_not_finite(subject)
         parted = [
@@ -109,15 +119,28 @@ class NetworkDecoder(brainlens.Trainable):
             self.module = self.make_module(n_voxels, shape)
         if start is not None:
             self._take_over(start, shape)
-        self.module.to(self.context.device)
         self.others = others
-        learner = self.make_learner(training, held_out)
-        del self.others
-        plan = make_plan(params, self.context, steps_per_epoch=self.steps_per_epoch(learner))
         identity = f"{type(self).__name__} {self.training_version}, {n_voxels} voxels, {shape}, {params!r}"
-        self.history = train(
-            learner, plan, context=self.context, folder=self.context.scratch, identity=identity
-        ).history
+        data = (training, held_out, identity)
+        if params.processes == 1:
+            self.history = train_decoder(ALONE, self, *data, self.context.scratch)
+        else:
+            self._train_in_crew(data)
+        del self.others
+
+    def _train_in_crew(self, data: tuple[Any, ...]) -> None:
+        """Train in processes of their own, and take over what the first one found."""
+        with contextlib.ExitStack() as leaving:
+            folder = self.context.scratch
+            if folder is None:
+                folder = Path(leaving.enter_context(tempfile.TemporaryDirectory(prefix="brainlens-mindeye-")))
+            run_in_crew(
+                train_decoder, (self, *data, folder), n_processes=self.params.processes, device=self.context.device
+            )
+            found = torch.load(folder / TRAINED, map_location=self.context.device, weights_only=True)
+        self.module.to(self.context.device).load_state_dict(found["module"])
+        self.module.eval()
+        self.history = found["history"]
 
     def note_target(self, target: xr.Dataset) -> None:
         """Keep what else a decoder wants to know of the target."""
@@ -255,6 +278,34 @@ class NetworkDecoder(brainlens.Trainable):
                 f"{' '.join(str(error).split())} Fit the model again, or give the sizes it was fitted with."
             ) from error
         self.module.to(self.context.device).eval()
+
+
+def train_decoder(
+    crew: Crew,
+    decoder: NetworkDecoder,
+    training: Sequence[Subject],
+    held_out: Sequence[Subject | None],
+    identity: str,
+    folder: Path | None,
+) -> dict[str, list[float]]:
+    """Train a decoder's module in one process of a crew, and return the history.
+
+    One of several processes gets a copy of the decoder. Process 0 leaves weights and history in the folder then.
+    """
+    if crew.size > 1:
+        quiet = decoder.context.quiet or crew.number > 0
+        decoder.context = dataclasses.replace(decoder.context, device=crew.device, quiet=quiet)
+        # Tensors come to another process in memory that all of them share.
+        decoder.module = copy.deepcopy(decoder.module)
+    context = decoder.context
+    decoder.module.to(context.device)
+    size = decoder.params.batch_size // len(training)
+    plan = make_plan(decoder.params, context, steps_per_epoch=max(each.n_stimuli // size for each in training))
+    learner = decoder.make_learner(training, held_out)
+    progress = train(learner, plan, context=context, folder=folder, identity=identity, crew=crew)
+    if crew.size > 1 and crew.number == 0 and folder is not None:
+        torch.save({"module": decoder.module.state_dict(), "history": progress.history}, folder / TRAINED)
+    return progress.history
 
 
 def first_weight(entry: nn.Module | Mapping[str, Tensor]) -> Tensor:

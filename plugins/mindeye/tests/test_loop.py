@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from brainlens_mindeye.loop import Batch, Plan, make_schedule, ran_out, seed_of, train
+from brainlens_mindeye.learner import Batch
+from brainlens_mindeye.loop import train
 from brainlens_mindeye.losses import bimixco
+from brainlens_mindeye.plan import Plan
 from torch import Tensor, nn
 
 import brainlens
@@ -276,12 +278,6 @@ def test_where_not_even_one_trial_fits_an_error_says_what_to_do():
     assert "gradient_checkpointing=True" in said
 
 
-def test_running_out_of_memory_is_told_from_other_errors():
-    assert ran_out(torch.OutOfMemoryError("CUDA out of memory"))
-    assert ran_out(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"))
-    assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-
-
 def test_another_error_of_a_step_is_not_taken_for_a_full_memory():
     class Broken(Toy):
         def forward(self, subject: int, voxels: Tensor, draws: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -289,40 +285,3 @@ def test_another_error_of_a_step_is_not_taken_for_a_full_memory():
 
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         trained(Broken())
-
-
-def test_seeds_of_steps_and_pieces_are_their_own():
-    seeds = {seed_of(seed, step, piece) for seed in range(3) for step in range(50) for piece in range(4)}
-    assert len(seeds) == 600
-    assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_the_learning_rate_goes_through_one_cycle_as_torch_has_it():
-    weight = nn.Parameter(torch.zeros(1))
-    rates = {}
-    for name in ("ours", "torch"):
-        optimizer = torch.optim.SGD([weight], lr=0.3)
-        schedule = (
-            make_schedule(optimizer, plan(learning_rate=0.3, n_epochs=10, steps_per_epoch=7, warm_up=2))
-            if name == "ours"
-            # Its rising phase ends a step early: at pct_start * total_steps - 1.
-            else torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, 0.3, total_steps=70, pct_start=15 / 70, final_div_factor=1000, cycle_momentum=False
-            )
-        )
-        rates[name] = []
-        for _ in range(70):
-            rates[name].append(optimizer.param_groups[0]["lr"])
-            optimizer.step()
-            if len(rates[name]) < 70:
-                schedule.step()
-    assert rates["ours"] == pytest.approx(rates["torch"], rel=1e-6)
-
-
-@pytest.mark.parametrize("warm_up", [0.0, 1.0, 5.0])
-def test_short_trainings_have_a_schedule_too(warm_up: float):
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = make_schedule(optimizer, plan(learning_rate=1.0, n_epochs=1, steps_per_epoch=1, warm_up=warm_up))
-    optimizer.step()
-    schedule.step()
-    assert 0 < optimizer.param_groups[0]["lr"] <= 1

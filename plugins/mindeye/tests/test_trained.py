@@ -119,3 +119,40 @@ def test_another_number_of_voxels_is_refused(planted, fitted):
     decoder = fitted(response, target, epochs=1)
     with pytest.raises(brainlens.DimensionError, match="expected the 30 voxels .* found 29"):
         decoder.predict(response.isel(voxel=slice(29)))
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_several_processes_find_the_weights_that_one_finds(planted, fitted, tmp_path, caplog, lazy: bool):
+    """The same but for rounding, with dropout and mixing; from stored data that is opened in every process as well."""
+    made = [planted(seed=3, subject=name, n_voxels=20) for name in ("s1", "s2")]
+    responses, targets = [each[0] for each in made], [each[1] for each in made]
+    if lazy:
+        registry = brainlens.open(tmp_path / "study.zarr")
+        for number, (response, target) in enumerate(made):
+            registry.put(f"{number}/response", response)
+            registry.put(f"{number}/target", target.assign_attrs(subject=response.attrs["subject"]))
+        responses, targets = (
+            [registry.get(f"{number}/{what}") for number in range(2)] for what in ("response", "target")
+        )
+    options = {"epochs": 3, "batch_size": 16, "validation": 0.2, "averaging": 0.5, "clip": 1.0}
+    one = fitted(responses, targets, piece=4, **options)
+    with caplog.at_level("INFO", logger="brainlens"):
+        two = fitted(responses, targets, processes=2, **options)
+    assert sum("epoch 3 of 3" in each for each in caplog.messages) == 1
+    before = fitted(responses, targets, piece=4, **{**options, "epochs": 1}).module.state_dict()
+    for name, value in one.module.state_dict().items():
+        assert torch.allclose(value, two.module.state_dict()[name], atol=1e-4, rtol=1e-3), name
+    # What rounding does is small beside what training does.
+    assert any(not torch.allclose(value, before[name], atol=1e-2) for name, value in one.module.state_dict().items())
+    assert set(two.history) == set(one.history)
+    for name, values in one.history.items():
+        assert two.history[name] == pytest.approx(values, abs=2e-2, rel=1e-3)
+    found, expected = two.predict(responses[0])["embedding"], one.predict(responses[0])["embedding"]
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused_before_anything_is_read(planted, fitted):
+    response, target = planted()
+    response["response"][3, 4] = np.nan
+    with pytest.raises(brainlens.DimensionError, match="batch_size: expected a multiple of 3"):
+        fitted(response, target, processes=3)
