@@ -27,6 +27,10 @@ _HOMES = {
         "two_way_identification", "wilson_interval",
     ),
     "brainlens.variants": ("choose_variant",),
+    "brainlens.pools": ("hit_rates", "over_marginal"),
+    "brainlens.ridge": ("fit_ridge",),
+    "brainlens.shrinkage": ("shrink_covariance",),
+    "brainlens.likelihood": ("NoiseLaw", "log_likelihood", "noise_law", "prepare_stimuli"),
     "brainlens.batches": ("Batches", "MappedArray"),
     "brainlens.device": ("resolve_device",),
     "brainlens.pictures": ("contact_sheet",),
@@ -53,7 +57,14 @@ if TYPE_CHECKING:
         listed as listed,
     )
     from brainlens.hookspecs import hookimpl as hookimpl
+    from brainlens.likelihood import (
+        NoiseLaw as NoiseLaw,
+        log_likelihood as log_likelihood,
+        noise_law as noise_law,
+        prepare_stimuli as prepare_stimuli,
+    )
     from brainlens.pictures import contact_sheet as contact_sheet
+    from brainlens.pools import hit_rates as hit_rates, over_marginal as over_marginal
     from brainlens.records import (
         Checkpoint as Checkpoint,
         Component as Component,
@@ -65,6 +76,7 @@ if TYPE_CHECKING:
         Schema as Schema,
     )
     from brainlens.registry import Registry as Registry, open as open
+    from brainlens.ridge import fit_ridge as fit_ridge
     from brainlens.rois import list_rois as list_rois, select_roi as select_roi, sort_by_roi as sort_by_roi
     from brainlens.schema import validate as validate
     from brainlens.scoring import (
@@ -77,6 +89,7 @@ if TYPE_CHECKING:
         wilson_interval as wilson_interval,
     )
     from brainlens.selection import folds as folds, split_trials as split_trials
+    from brainlens.shrinkage import shrink_covariance as shrink_covariance
     from brainlens.trainable import Trainable as Trainable
     from brainlens.variants import choose_variant as choose_variant
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from brainlens_simulate.leave_one_out import fit_ridge
 from brainlens_simulate.world_params import WorldParams
 from brainlens_simulate.worlds import read
 from rivals import MindEye, unit
@@ -63,7 +62,7 @@ def measure(world: Any, seed: int) -> Rows:
     mean = training.embedding.mean(axis=0)
     found: Rows = {
         "other true embeddings": {"energy_distance": energy_distance(training.embedding[: len(shown)], shown)},
-        "ridge": reconstruction(fit_ridge(training.means, training.embedding).predict(brain), shown, mean),
+        "ridge": reconstruction(brainlens.fit_ridge(training.means, training.embedding).predict(brain), shown, mean),
     }
     for name, change in CHANGES.items():
         predicted = MindEye(training, seed=seed, **{**FULL, **change}).predict(brain)["embedding"]

@@ -15,9 +15,6 @@ import torch
 import xarray as xr
 from brainlens_mindeye.decoder import MindEyeDecoder
 from brainlens_mindeye.params import HighLevelParams
-from brainlens_simulate.leave_one_out import fit_ridge
-from brainlens_simulate.likelihood import candidates, log_likelihood, noise_law
-from brainlens_simulate.shrinkage import shrink_covariance
 
 import brainlens
 
@@ -68,19 +65,19 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def ridge_raw(training: Training) -> Scorer:
     """Cosine of ridge's prediction with candidates: what most studies call the linear baseline."""
-    ridge = fit_ridge(training.means, training.embedding)
+    ridge = brainlens.fit_ridge(training.means, training.embedding)
     return lambda brain, shown: unit(ridge.predict(brain)) @ unit(shown).T
 
 
 def ridge_centred(training: Training) -> Scorer:
     """Take that cosine about the mean of the training embeddings."""
-    ridge, mean = fit_ridge(training.means, training.embedding), training.embedding.mean(axis=0)
+    ridge, mean = brainlens.fit_ridge(training.means, training.embedding), training.embedding.mean(axis=0)
     return lambda brain, shown: unit(ridge.predict(brain) - mean) @ unit(shown - mean).T
 
 
 def ridge_lda(training: Training) -> Scorer:
     """Ridge, with the covariance of its left-out errors."""
-    ridge = fit_ridge(training.means, training.embedding)
+    ridge = brainlens.fit_ridge(training.means, training.embedding)
     rule = error_rule(ridge.left_out, training.embedding)
     return lambda brain, shown: rule(ridge.predict(brain), shown)
 
@@ -107,9 +104,11 @@ def encoder_nonlinear(training: Training) -> Scorer:
 
 
 def _encoder(training: Training, features: Callable[[np.ndarray], np.ndarray]) -> Scorer:
-    ridge = fit_ridge(features(training.embedding), training.means)
+    ridge = brainlens.fit_ridge(features(training.embedding), training.means)
     law = _law(training.means - ridge.left_out)
-    return lambda brain, shown: log_likelihood(brain, candidates(law, ridge.predict(features(shown))), law)
+    return lambda brain, shown: brainlens.log_likelihood(
+        brain, brainlens.prepare_stimuli(law, ridge.predict(features(shown))), law
+    )
 
 
 def error_rule(left_out: np.ndarray, embedding: np.ndarray) -> Scorer:
@@ -120,15 +119,15 @@ def error_rule(left_out: np.ndarray, embedding: np.ndarray) -> Scorer:
     """
     _, size, axes = np.linalg.svd(embedding - embedding.mean(axis=0), full_matrices=False)
     axes = axes[size > 1e-3 * size[0]].T
-    expected = fit_ridge(embedding @ axes, left_out @ axes)
+    expected = brainlens.fit_ridge(embedding @ axes, left_out @ axes)
     law = _law(left_out @ axes - expected.left_out)
-    return lambda predicted, shown: log_likelihood(
-        predicted @ axes, candidates(law, expected.predict(shown @ axes)), law
+    return lambda predicted, shown: brainlens.log_likelihood(
+        predicted @ axes, brainlens.prepare_stimuli(law, expected.predict(shown @ axes)), law
     )
 
 
 def _law(errors: np.ndarray) -> Any:
-    return noise_law(*shrink_covariance(errors - errors.mean(axis=0)))
+    return brainlens.noise_law(*brainlens.shrink_covariance(errors - errors.mean(axis=0)))
 
 
 class MindEye:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from brainlens_simulate.ceiling import ceiling
 from brainlens_simulate.ceiling_params import CeilingParams, LearnableCeilingParams
-from brainlens_simulate.identification import hit_rates, over_marginal
 from brainlens_simulate.learnable_ceiling import learnable_ceiling
 from brainlens_simulate.showings import find_showings, rows_of
 from brainlens_simulate.world_params import WORLDS, WorldParams
@@ -74,7 +73,7 @@ def measure(world: Any, seed: int, n_stimuli: int) -> dict[str, Pair]:
         scores = make(training)(brain, shown)
         cosine = name in COSINES or name == "mindeye, shuffled"
         # Likelihoods of one image under many brains are compared after what is common to the brain is taken away.
-        found[name] = rates(scores, scores if cosine else over_marginal(scores))
+        found[name] = rates(scores, scores if cosine else brainlens.over_marginal(scores))
     return found
 
 
@@ -107,7 +106,7 @@ def limit_pair(scores: Any) -> Pair:
 
 def rates(by_brain: np.ndarray, by_image: np.ndarray) -> Pair:
     """Return image and brain top-1 over resampled pools."""
-    image, brain = hit_rates(by_brain, pool_size=POOL), hit_rates(by_image.T, pool_size=POOL)
+    image, brain = brainlens.hit_rates(by_brain, pool_size=POOL), brainlens.hit_rates(by_image.T, pool_size=POOL)
     return float(image.mean()), float(brain.mean())
 
 

@@ -11,7 +11,6 @@ import xarray as xr
 import brainlens
 from brainlens_simulate.ceiling_params import CeilingParams
 from brainlens_simulate.identification import score_identification
-from brainlens_simulate.likelihood import NoiseLaw, candidates, log_likelihood, noise_law
 from brainlens_simulate.showings import Showings, find_showings, rows_of
 
 BLOCK_BYTES = 2**26
@@ -81,7 +80,7 @@ def sum_log_likelihood(showings: Showings, model: xr.Dataset) -> np.ndarray:
     """
     law = _law(model)
     rows = rows_of(model["stimulus"].values, showings.stimulus, what="stimulus", where="truth")
-    shown = candidates(law, model["drive"].values[rows])
+    shown = brainlens.prepare_stimuli(law, model["drive"].values[rows])
     drift = _drift_courses(showings, model)
     scores = np.zeros((len(rows), len(rows)))
     step = max(1, BLOCK_BYTES // (8 * max(len(rows), len(law.std))))
@@ -90,7 +89,7 @@ def sum_log_likelihood(showings: Showings, model: xr.Dataset) -> np.ndarray:
         values = showings.trials["response"][block].values.astype(np.float64)
         if drift is not None:
             values -= drift[block] @ model["drift_map"].values
-        np.add.at(scores, showings.code[block], log_likelihood(values, shown, law))
+        np.add.at(scores, showings.code[block], brainlens.log_likelihood(values, shown, law))
     return scores
 
 
@@ -110,7 +109,7 @@ def _same_voxels(showings: Showings, truth: xr.Dataset) -> xr.Dataset:
     return truth.isel(voxel=rows_of(truth["voxel"].values, response["voxel"].values, what="voxel", where="truth"))
 
 
-def _law(model: xr.Dataset) -> NoiseLaw:
+def _law(model: xr.Dataset) -> brainlens.NoiseLaw:
     std = model["noise_std"].values
     silent = model["voxel"].values[~(std > 0)]
     if len(silent):
@@ -119,7 +118,7 @@ def _law(model: xr.Dataset) -> NoiseLaw:
             f"{brainlens.listed(silent)}. Leave these out, or simulate them with a little noise."
         )
     gain, tail = float(model.attrs["gain"]), float(model.attrs["tail"])
-    return noise_law(std, model["noise_map"].values, gain=gain, tail=tail)
+    return brainlens.noise_law(std, model["noise_map"].values, gain=gain, tail=tail)
 
 
 def _drift_courses(showings: Showings, model: xr.Dataset) -> np.ndarray | None:

@@ -1,7 +1,4 @@
-"""How often the true stimulus, or the true trials, come first in a pool, from a matrix of log-likelihoods.
-
-Pools are not drawn: the share of all pools of a size in which something is found follows from its rank.
-"""
+"""How often the true stimulus, or the true trials, come first in a pool, from a matrix of log-likelihoods."""
 
 from __future__ import annotations
 
@@ -11,64 +8,6 @@ import numpy as np
 import xarray as xr
 
 import brainlens
-
-
-def hit_rates(scores: np.ndarray, *, pool_size: int, top_k: int = 1) -> np.ndarray:
-    """Return for each row the probability that its own column is among the best of a random pool.
-
-    Parameters
-    ----------
-    scores
-        Shape (n, n); larger is closer; the true column of row i is i. Ties count against it.
-    pool_size
-        Candidates in a pool, the true one among them, at most n.
-    top_k
-        Among how many it counts as found.
-
-    Returns
-    -------
-    array
-        Shape (n,), in [0, 1]: the mean over all pools, each as likely. Of n - 1 others, b of them closer, a pool has
-        pool_size - 1 without order: a hypergeometric probability.
-
-    Examples
-    --------
-    >>> scores = np.array([[3.0, 1.0, 2.0], [0.0, 1.0, 2.0], [5.0, 4.0, 3.0]])
-    >>> hit_rates(scores, pool_size=2)
-    array([1. , 0.5, 0. ])
-    """
-    n_others, n_drawn = len(scores) - 1, pool_size - 1
-    closer = (scores >= np.diag(scores)[:, None]).sum(axis=1) - 1
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n_others + 1)))])
-
-    def log_choose(total: np.ndarray, taken: np.ndarray) -> np.ndarray:
-        possible = (taken >= 0) & (taken <= total)
-        total, taken = np.where(possible, total, 0), np.where(possible, taken, 0)
-        ways = log_factorial[total] - log_factorial[taken] - log_factorial[total - taken]
-        return np.where(possible, ways, -np.inf)
-
-    found = np.arange(top_k)[:, None]
-    log_pools = log_choose(closer, found) + log_choose(n_others - closer, n_drawn - found)
-    rates = np.exp(log_pools - log_choose(np.array(n_others), np.array(n_drawn))).sum(axis=0)
-    return np.asarray(np.clip(rates, 0, 1))
-
-
-def over_marginal(log_likelihood: np.ndarray) -> np.ndarray:
-    """Return log p(y | x) - log p(y): how well responses fit a stimulus beyond how well they fit any.
-
-    Parameters
-    ----------
-    log_likelihood
-        Shape (n_responses, n_stimuli), up to a constant of each row.
-
-    Returns
-    -------
-    array
-        The same shape; p(y) is the mean over the stimuli.
-    """
-    highest = log_likelihood.max(axis=1, keepdims=True)
-    marginal = highest + np.log(np.exp(log_likelihood - highest).mean(axis=1, keepdims=True))
-    return np.asarray(log_likelihood - marginal)
 
 
 def score_identification(
@@ -113,9 +52,11 @@ def score_identification(
         raise brainlens.DimensionError(f"response: expected trials of at least 2 stimuli, found {n_stimuli}.")
     size = min(pool_size, n_stimuli)
     _check_top_k(top_k, size)
-    both = {"image": log_likelihood, "brain": over_marginal(log_likelihood).T}
+    both = {"image": log_likelihood, "brain": brainlens.over_marginal(log_likelihood).T}
     rates = {
-        f"{query}_top_{k}": hit_rates(scores, pool_size=size, top_k=k) for query, scores in both.items() for k in top_k
+        f"{query}_top_{k}": brainlens.hit_rates(scores, pool_size=size, top_k=k)
+        for query, scores in both.items()
+        for k in top_k
     }
     intervals = [_interval(each, n_resamples=n_resamples, seed=seed) for each in rates.values()]
     columns: dict[str, list[float] | list[int]] = {

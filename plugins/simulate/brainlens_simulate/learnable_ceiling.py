@@ -11,10 +11,7 @@ import xarray as xr
 import brainlens
 from brainlens_simulate.ceiling_params import LearnableCeilingParams
 from brainlens_simulate.identification import score_identification
-from brainlens_simulate.leave_one_out import fit_ridge
-from brainlens_simulate.likelihood import candidates, log_likelihood, noise_law
 from brainlens_simulate.showings import find_showings, rows_of
-from brainlens_simulate.shrinkage import shrink_covariance
 
 
 def learnable_ceiling(
@@ -58,12 +55,12 @@ def learnable_ceiling(
     train, test = (_features(features, each.stimulus, degree=params.degree) for each in (known, tested))
     targets = known.means()
     _check_sites(targets, known.trials)
-    model = fit_ridge(train, targets)
+    model = brainlens.fit_ridge(train, targets)
     # The noise of a mean is that of as many trials as there are in the test.
     noisy = find_showings(response, split="train", roi=params.roi, n_repetitions=params.n_repetitions).means()
     residuals = noisy - model.left_out
-    law = noise_law(*shrink_covariance(residuals - residuals.mean(axis=0)))
-    scores = log_likelihood(tested.means(), candidates(law, model.predict(test)), law)
+    law = brainlens.noise_law(*brainlens.shrink_covariance(residuals - residuals.mean(axis=0)))
+    scores = brainlens.log_likelihood(tested.means(), brainlens.prepare_stimuli(law, model.predict(test)), law)
     attrs = {key: response.attrs[key] for key in ("simulated", "subject") if key in response.attrs}
     return score_identification(
         scores, pool_size=params.pool_size, top_k=params.top_k, n_resamples=params.n_resamples, seed=context.seed,

@@ -9,9 +9,7 @@ import numpy as np
 
 import brainlens
 from brainlens_simulate.calibration import bisect_knob
-from brainlens_simulate.identification import hit_rates
 from brainlens_simulate.latents import LatentSpace, draw_latents, draw_space, embed, see
-from brainlens_simulate.likelihood import candidates, log_likelihood, noise_law
 from brainlens_simulate.voxel_code import VoxelCode, draw_code, noiseless
 from brainlens_simulate.world_noise import Blocks, Noise, draw_blocks, mix_noise
 from brainlens_simulate.world_params import Knobs, WorldParams
@@ -79,12 +77,12 @@ def draw_world(params: WorldParams, context: brainlens.Context) -> World:
 def image_ceiling(world: World, *, n_repetitions: int, rng: np.random.Generator) -> float:
     """Return the share of new images that the known forward model finds in pools of 300."""
     drive = world.draw_images(N_CALIBRATION, rng)[2]
-    law = noise_law(world.noise.own_std, world.noise.noise_map, gain=world.knobs.gain, tail=world.knobs.tail)
-    shown = candidates(law, drive)
+    law = brainlens.noise_law(world.noise.own_std, world.noise.noise_map, gain=world.knobs.gain, tail=world.knobs.tail)
+    shown = brainlens.prepare_stimuli(law, drive)
     scores = np.zeros((N_CALIBRATION, N_CALIBRATION))
     for _ in range(n_repetitions):
-        scores += log_likelihood(draw_trials(drive, world.noise, world.knobs, rng), shown, law)
-    return float(hit_rates(scores, pool_size=CALIBRATION_POOL).mean())
+        scores += brainlens.log_likelihood(draw_trials(drive, world.noise, world.knobs, rng), shown, law)
+    return float(brainlens.hit_rates(scores, pool_size=CALIBRATION_POOL).mean())
 
 
 def draw_trials(drive: np.ndarray, noise: Noise, knobs: Knobs, rng: np.random.Generator) -> np.ndarray:

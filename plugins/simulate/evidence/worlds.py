@@ -18,12 +18,8 @@ import numpy as np
 import xarray as xr
 from brainlens_simulate.ceiling import ceiling
 from brainlens_simulate.ceiling_params import CeilingParams, LearnableCeilingParams
-from brainlens_simulate.identification import hit_rates, over_marginal
 from brainlens_simulate.learnable_ceiling import learnable_ceiling
-from brainlens_simulate.leave_one_out import fit_ridge
-from brainlens_simulate.likelihood import candidates, log_likelihood, noise_law
 from brainlens_simulate.showings import find_showings, rows_of
-from brainlens_simulate.shrinkage import shrink_covariance
 from brainlens_simulate.world_params import WORLDS, Name, WorldParams
 from brainlens_simulate.worlds import read
 
@@ -92,14 +88,14 @@ def ridge(response: xr.Dataset, target: xr.Dataset) -> dict[str, Pair]:
         for each in (train, test)
     )
     learnt, gallery = learnt.astype(np.float64), gallery.astype(np.float64)
-    model = fit_ridge(train.means(), learnt)
+    model = brainlens.fit_ridge(train.means(), learnt)
     predicted, mean = model.predict(test.means()), learnt.mean(axis=0)
     found = {
         "ridge raw": _rates(_unit(predicted) @ _unit(gallery).T),
         "ridge centred": _rates(_unit(predicted - mean) @ _unit(gallery - mean).T),
     }
     # What a prediction is, given the embedding: A e + b + r.
-    expected = fit_ridge(learnt, model.left_out)
+    expected = brainlens.fit_ridge(learnt, model.left_out)
     found["ridge LDA"] = _match(predicted, model.left_out - expected.left_out, expected.predict(gallery))
     # Embeddings span 24 to 56 of 256 channels; least squares takes the rounding in the others for signal.
     rows, known = (np.concatenate([each, np.ones((len(each), 1))], axis=1) for each in (gallery, learnt))
@@ -157,7 +153,7 @@ def _pair(scores: xr.Dataset) -> Pair:
 
 
 def _rates(scores: np.ndarray) -> Pair:
-    image, brain = (hit_rates(each, pool_size=POOL).mean() for each in (scores, scores.T))
+    image, brain = (brainlens.hit_rates(each, pool_size=POOL).mean() for each in (scores, scores.T))
     return float(image), float(brain)
 
 
@@ -167,9 +163,9 @@ def _cell(values: np.ndarray, other: float | None) -> str:
 
 
 def _match(predicted: np.ndarray, residuals: np.ndarray, expected: np.ndarray) -> Pair:
-    law = noise_law(*shrink_covariance(residuals - residuals.mean(axis=0)))
-    scores = log_likelihood(predicted, candidates(law, expected), law)
-    return _rates(scores)[0], _rates(over_marginal(scores))[1]
+    law = brainlens.noise_law(*brainlens.shrink_covariance(residuals - residuals.mean(axis=0)))
+    scores = brainlens.log_likelihood(predicted, brainlens.prepare_stimuli(law, expected), law)
+    return _rates(scores)[0], _rates(brainlens.over_marginal(scores))[1]
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

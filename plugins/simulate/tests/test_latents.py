@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from brainlens_simulate.latents import VARIANCE_SHARES, LatentSpace, draw_latents, draw_space, embed, see
-from brainlens_simulate.leave_one_out import fit_ridge
 from brainlens_simulate.world_params import WORLDS, Knobs
+
+import brainlens
 
 
 def make(knobs: Knobs, n_images: int = 4000) -> tuple[LatentSpace, np.ndarray, np.ndarray]:
@@ -18,7 +19,7 @@ def make(knobs: Knobs, n_images: int = 4000) -> tuple[LatentSpace, np.ndarray, n
 def explained(known: np.ndarray, wanted: np.ndarray) -> float:
     """Return the share of variance that ridge explains in the second half."""
     half = len(known) // 2
-    model = fit_ridge(known[:half], wanted[:half])
+    model = brainlens.fit_ridge(known[:half], wanted[:half])
     left = ((model.predict(known[half:]) - wanted[half:]) ** 2).sum()
     return float(1 - left / ((wanted[half:] - wanted[:half].mean(axis=0)) ** 2).sum())
 

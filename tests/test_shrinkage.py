@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from brainlens_simulate.shrinkage import shrink_covariance, shrinkage
 from sklearn.covariance import ledoit_wolf
+
+from brainlens.shrinkage import shrink_covariance, shrinkage
 
 
 def residuals(n_samples: int, n_voxels: int) -> np.ndarray:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from brainlens_simulate.leave_one_out import ALPHAS, fit_ridge
 from sklearn.linear_model import Ridge
+
+from brainlens.ridge import ALPHAS, fit_ridge
 
 
 def planted(n: int = 40, n_features: int = 6, n_targets: int = 3) -> tuple[np.ndarray, np.ndarray]:

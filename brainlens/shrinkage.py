@@ -1,4 +1,4 @@
-"""Covariance of residuals, shrunk towards independent sites, in the form that `likelihood` reads."""
+"""Covariance of residuals, shrunk towards independent sites, as an independent part and a few patterns."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def shrink_covariance(residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ----------
     Ledoit & Wolf (2004), doi:10.1016/S0047-259X(03)00096-4. Differs: columns are scaled to variance 1 before and back
     after, so that the unit of a site does not matter.
+
+    Examples
+    --------
+    >>> residuals = np.random.default_rng(0).standard_normal((500, 2)) @ np.array([[1.0, 1.0], [0.0, 1.0]])
+    >>> std, shared = shrink_covariance(residuals - residuals.mean(axis=0))
+    >>> (np.diag(std**2) + shared.T @ shared).round()
+    array([[1., 1.],
+           [1., 2.]])
     """
     spread = np.sqrt(np.mean(residuals**2, axis=0))
     scaled = residuals / spread

@@ -53,6 +53,12 @@ def fit_ridge(features: np.ndarray, targets: np.ndarray, alphas: tuple[float, ..
     ----------
     Leave-one-out residual (y - fitted) / (1 - leverage): Cook & Weisberg (1982), Residuals and Influence in Regression,
     section 2.2; Golub, Heath & Wahba (1979), doi:10.1080/00401706.1979.10489751.
+
+    Examples
+    --------
+    >>> features = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> fit_ridge(features, 2 * features + 1).predict(np.array([[5.0]])).round(2)
+    array([[11.]])
     """
     feature_mean, target_mean = features.mean(axis=0), targets.mean(axis=0)
     left, singular, right = np.linalg.svd(features - feature_mean, full_matrices=False)

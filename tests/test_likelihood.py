@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from brainlens_simulate.likelihood import NoiseLaw, candidates, log_likelihood, noise_law, squared_lengths
 from scipy import integrate, stats
+
+from brainlens.likelihood import NoiseLaw, log_likelihood, noise_law, prepare_stimuli, squared_lengths
 
 
 def planted(n_voxels: int = 7, n_factors: int = 3, **changed: float) -> tuple[NoiseLaw, np.ndarray, np.ndarray]:
@@ -21,7 +22,7 @@ def differences(scores: np.ndarray) -> np.ndarray:
 
 
 def scored(law: NoiseLaw, drive: np.ndarray, responses: np.ndarray) -> np.ndarray:
-    return differences(log_likelihood(responses, candidates(law, drive), law))
+    return differences(log_likelihood(responses, prepare_stimuli(law, drive), law))
 
 
 RESPONSES = np.random.default_rng(2).normal(0, 3, (11, 7))
@@ -102,7 +103,7 @@ def test_two_stimuli_are_told_apart_as_often_as_their_distance_says():
     rng = np.random.default_rng(5)
     pair = 0.6 * drive[:2]
     responses = rng.multivariate_normal(pair[0], scatter, size=20_000)
-    correct = (log_likelihood(responses, candidates(law, pair), law).argmax(axis=1) == 0).mean()
+    correct = (log_likelihood(responses, prepare_stimuli(law, pair), law).argmax(axis=1) == 0).mean()
     distance = np.sqrt((pair[0] - pair[1]) @ np.linalg.solve(scatter, pair[0] - pair[1]))
     expected = stats.norm.cdf(distance / 2)
     assert correct == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 20_000))

@@ -1,4 +1,4 @@
-"""How likely each trial's responses are under each stimulus, when the forward model is known.
+"""How likely each trial's responses are under each stimulus, when what is expected of each and the noise are known.
 
 No matrix of sites by sites is made: the covariance is a diagonal and a few shared patterns throughout.
 """
@@ -73,6 +73,12 @@ def noise_law(noise_std: np.ndarray, noise_map: np.ndarray, *, gain: float = 0.0
     References
     ----------
     Woodbury identity: Hager (1989), doi:10.1137/1031049.
+
+    Examples
+    --------
+    >>> law = noise_law(np.ones(3), np.zeros((0, 3)))
+    >>> squared_lengths(law, np.array([[1.0, 2.0, 0.0]]))
+    array([5.])
     """
     std = np.asarray(noise_std, dtype=np.float64)
     loading = np.asarray(noise_map, dtype=np.float64) / std
@@ -87,7 +93,7 @@ def squared_lengths(law: NoiseLaw, rows: np.ndarray) -> np.ndarray:
     return np.asarray(np.einsum("ij,ij->i", scaled, scaled) - np.einsum("ij,ij->i", shared, shared))
 
 
-def candidates(law: NoiseLaw, drive: np.ndarray) -> Candidates:
+def prepare_stimuli(law: NoiseLaw, drive: np.ndarray) -> Candidates:
     """Prepare stimuli to be compared with trials.
 
     Parameters
@@ -96,6 +102,11 @@ def candidates(law: NoiseLaw, drive: np.ndarray) -> Candidates:
         Of the noise.
     drive
         Noiseless responses; shape (n_stimuli, n_voxels); unit of the responses.
+
+    Examples
+    --------
+    >>> prepare_stimuli(noise_law(np.array([0.5]), np.zeros((0, 1))), np.array([[1.0]])).information
+    array([4.])
     """
     means = np.asarray(drive, dtype=np.float64)
     scaled = means / law.std
@@ -126,6 +137,13 @@ def log_likelihood(responses: np.ndarray, shown: Candidates, law: NoiseLaw) -> n
     Without gain: the normal and the multivariate t density; Kotz & Nadarajah (2004), Multivariate t Distributions and
     Their Applications, chapter 1. The gain adds gain^2 m m' to the covariance: Sherman-Morrison. With both, the normal
     density with gain is integrated over s numerically, to six digits or more.
+
+    Examples
+    --------
+    >>> law = noise_law(np.ones(2), np.zeros((0, 2)))
+    >>> shown = prepare_stimuli(law, np.array([[0.0, 0.0], [1.0, 1.0]]))
+    >>> log_likelihood(np.array([[0.0, 0.1], [1.0, 0.8]]), shown, law).argmax(axis=1)
+    array([0, 1])
     """
     rows = np.asarray(responses, dtype=np.float64)
     match, information = rows @ shown.filters.T, shown.information
