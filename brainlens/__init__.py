@@ -27,8 +27,8 @@ _HOMES = {
         "two_way_identification", "wilson_interval",
     ),
     "brainlens.variants": ("choose_variant",),
-    "brainlens.pools": ("hit_rates", "over_marginal"),
-    "brainlens.ridge": ("fit_ridge",),
+    "brainlens.pools": ("hit_rates", "over_marginal", "pool_rates"),
+    "brainlens.ridge": ("Ridge", "fit_ridge"),
     "brainlens.shrinkage": ("shrink_covariance",),
     "brainlens.likelihood": ("NoiseLaw", "log_likelihood", "noise_law", "prepare_stimuli"),
     "brainlens.batches": ("Batches", "MappedArray"),
@@ -64,7 +64,11 @@ if TYPE_CHECKING:
         prepare_stimuli as prepare_stimuli,
     )
     from brainlens.pictures import contact_sheet as contact_sheet
-    from brainlens.pools import hit_rates as hit_rates, over_marginal as over_marginal
+    from brainlens.pools import (
+        hit_rates as hit_rates,
+        over_marginal as over_marginal,
+        pool_rates as pool_rates,
+    )
     from brainlens.records import (
         Checkpoint as Checkpoint,
         Component as Component,
@@ -76,7 +80,7 @@ if TYPE_CHECKING:
         Schema as Schema,
     )
     from brainlens.registry import Registry as Registry, open as open
-    from brainlens.ridge import fit_ridge as fit_ridge
+    from brainlens.ridge import Ridge as Ridge, fit_ridge as fit_ridge
     from brainlens.rois import list_rois as list_rois, select_roi as select_roi, sort_by_roi as sort_by_roi
     from brainlens.schema import validate as validate
     from brainlens.scoring import (

@@ -34,9 +34,34 @@ def hit_rates(scores: np.ndarray, *, pool_size: int, top_k: int = 1, own: np.nda
     >>> hit_rates(scores, pool_size=2)
     array([1. , 0.5, 0. ])
     """
-    n_others, n_drawn = scores.shape[1] - 1, pool_size - 1
     own = np.arange(len(scores)) if own is None else own
     closer = (scores >= np.take_along_axis(scores, own[:, None], axis=1)).sum(axis=1) - 1
+    return pool_rates(closer, n_candidates=scores.shape[1], pool_size=pool_size, top_k=top_k)
+
+
+def pool_rates(closer: np.ndarray, *, n_candidates: int, pool_size: int, top_k: int = 1) -> np.ndarray:
+    """Return how likely a candidate is among the best of a random pool, by how many are closer.
+
+    Parameters
+    ----------
+    closer
+        How many of the other candidates are at least as close; any shape, whole numbers.
+    n_candidates
+        How many there are, the one in question among them.
+    pool_size, top_k
+        As in `hit_rates`.
+
+    Returns
+    -------
+    array
+        The shape of `closer`, in [0, 1].
+
+    Examples
+    --------
+    >>> pool_rates(np.array([0, 1, 2]), n_candidates=3, pool_size=2)
+    array([1. , 0.5, 0. ])
+    """
+    n_others, n_drawn = n_candidates - 1, pool_size - 1
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n_others + 1)))])
 
     def log_choose(total: np.ndarray, taken: np.ndarray) -> np.ndarray:
@@ -45,10 +70,10 @@ def hit_rates(scores: np.ndarray, *, pool_size: int, top_k: int = 1, own: np.nda
         ways = log_factorial[total] - log_factorial[taken] - log_factorial[total - taken]
         return np.where(possible, ways, -np.inf)
 
-    found = np.arange(top_k)[:, None]
-    log_pools = log_choose(closer, found) + log_choose(n_others - closer, n_drawn - found)
+    counts, found = np.arange(n_candidates), np.arange(top_k)[:, None]
+    log_pools = log_choose(counts, found) + log_choose(n_others - counts, n_drawn - found)
     rates = np.exp(log_pools - log_choose(np.array(n_others), np.array(n_drawn))).sum(axis=0)
-    return np.asarray(np.clip(rates, 0, 1))
+    return np.asarray(np.clip(rates, 0, 1)[closer])
 
 
 def over_marginal(log_likelihood: np.ndarray) -> np.ndarray:

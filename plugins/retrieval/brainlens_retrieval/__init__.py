@@ -1,46 +1,29 @@
-"""Retrieval: what the plugin provides and with which parameters; the work is done in `rank` and `score`."""
+"""Retrieval: what the plugin provides; the work is done in the modules that the targets name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
-
-from pydantic import Field
 
 import brainlens
+from brainlens_retrieval.params import (
+    CompareParams,
+    LikelihoodParams,
+    LookalikeParams,
+    PoolParams,
+    RankParams,
+    ScoreParams,
+    TransductiveParams,
+)
 
-
-class RankParams(brainlens.Params):
-    """Which decoded embedding, and how close it is to a candidate."""
-
-    metric: Literal["correlation", "cosine", "centred-cosine"] = Field(
-        default="correlation",
-        description="Similarity over all tokens and channels, in [-1, 1], larger is closer; centred-cosine: the "
-        "cosine after the mean of the decoder's training targets is taken off both sides.",
-    )
-    variant: str = Field(
-        default="",
-        description="Which variant of the decoded embedding, where its decoder gave several; '' where it has none.",
-    )
-
-
-class ScoreParams(brainlens.Params):
-    """Which scores, and how chance and uncertainty are found."""
-
-    top_k: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(1, 5), description="Numbers of candidates among which the true stimulus counts as found, under all."
-    )
-    n_permutations: int = Field(default=1000, ge=1, description="Number of permutations behind each p-value.")
-    permute: Literal["trial", "stimulus"] = Field(
-        default="trial",
-        description="What is exchanged: the true stimuli of trials, or of all trials of a stimulus together.",
-    )
-    n_resamples: int = Field(default=2000, ge=1, description="Number of bootstrap samples of stimuli.")
+_PHIPSON = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
+_BOOTSTRAP = "Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 13"
+_LEDOIT = "Ledoit & Wolf (2004), J Multivar Anal 88:365, doi:10.1016/S0047-259X(03)00096-4"
 
 
 @brainlens.hookimpl
 def brainlens_components() -> Iterable[brainlens.Component]:
     """Name the components of this plugin."""
+    optional = brainlens.Input("embedding", optional=True)
     return [
         brainlens.Component(
             name="retrieval.rank",
@@ -49,21 +32,74 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             version="1",
             target="brainlens_retrieval.rank:rank",
             params=RankParams,
-            inputs={"decoded": "embedding", "gallery": "embedding"},
+            inputs={"decoded": "embedding", "gallery": "embedding", "left_out": optional, "target": optional},
             output=("ranking",),
+            citations=(_LEDOIT,),
+        ),
+        brainlens.Component(
+            name="retrieval.likelihood",
+            role="analysis",
+            summary="Likelihood of each mean response under every candidate, by an encoder; no decoder takes part.",
+            version="1",
+            target="brainlens_retrieval.likelihood:rank_by_likelihood",
+            params=LikelihoodParams,
+            inputs={"response": "response", "target": "embedding", "gallery": "embedding"},
+            output=("ranking",),
+            citations=(_LEDOIT, "Kay et al. (2008), Nature 452:352, doi:10.1038/nature06713"),
+        ),
+        brainlens.Component(
+            name="retrieval.transductive",
+            role="analysis",
+            summary="A ranking corrected by the other test trials: transductive, no decoder's merit.",
+            version="1",
+            target="brainlens_retrieval.transductive:correct",
+            params=TransductiveParams,
+            inputs={"ranking": "ranking"},
+            output=("ranking",),
+            citations=("Conneau et al. (2018), arXiv:1710.04087", "Smith et al. (2017), arXiv:1702.03859"),
         ),
         brainlens.Component(
             name="retrieval.score",
             role="analysis",
-            summary="Top-k, two-way identification and median rank, with chance, n, p-value and interval.",
+            summary="Top-k, n-way and two-way identification and median rank, with chance, p-value and interval.",
             version="1",
             target="brainlens_retrieval.score:score",
             params=ScoreParams,
+            inputs={"ranking": brainlens.Input("ranking", many=True)},
+            output=("score",),
+            citations=(_PHIPSON, _BOOTSTRAP),
+        ),
+        brainlens.Component(
+            name="retrieval.pools",
+            role="analysis",
+            summary="Image and brain retrieval in random pools of tested stimuli.",
+            version="1",
+            target="brainlens_retrieval.pools:score_pools",
+            params=PoolParams,
             inputs={"ranking": "ranking"},
             output=("score",),
-            citations=(
-                "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585",
-                "Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 13",
-            ),
+            citations=("Scotti et al. (2023), arXiv:2305.18274", _PHIPSON, _BOOTSTRAP),
+        ),
+        brainlens.Component(
+            name="retrieval.lookalikes",
+            role="analysis",
+            summary="The true stimulus among the candidates that are most similar to it.",
+            version="1",
+            target="brainlens_retrieval.lookalikes:score_lookalikes",
+            params=LookalikeParams,
+            inputs={"ranking": "ranking", "gallery": "embedding"},
+            output=("score",),
+            citations=(_PHIPSON, _BOOTSTRAP),
+        ),
+        brainlens.Component(
+            name="retrieval.compare",
+            role="analysis",
+            summary="Two rankings of the same trials: difference of their scores, paired by stimulus.",
+            version="1",
+            target="brainlens_retrieval.compare:compare",
+            params=CompareParams,
+            inputs={"ranking": "ranking", "other": "ranking"},
+            output=("score",),
+            citations=(_PHIPSON, _BOOTSTRAP),
         ),
     ]

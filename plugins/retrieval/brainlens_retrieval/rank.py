@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 import brainlens
-from brainlens_retrieval import RankParams
+from brainlens_retrieval.params import RankParams
+from brainlens_retrieval.rules import error_rule, training_pairs
 
 BLOCK_BYTES = 2**28
 
@@ -21,9 +22,18 @@ _NO_DIRECTION = {
     "cosine": "all 0",
     "centred-cosine": "'target_mean' itself",
 }
+Compare = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, context: brainlens.Context) -> xr.Dataset:
+def rank(
+    decoded: xr.Dataset,
+    gallery: xr.Dataset,
+    *,
+    left_out: xr.Dataset | None = None,
+    target: xr.Dataset | None = None,
+    params: RankParams,
+    context: brainlens.Context,
+) -> xr.Dataset:
     """Compare every trial's decoded embedding with every candidate.
 
     Parameters
@@ -34,23 +44,31 @@ def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, contex
         (channel) or (token, channel): the mean of the targets that the decoder was fitted to.
     gallery
         `embedding` of dims (stimulus, channel) or (stimulus, token, channel) of the same model. May be lazy.
+    left_out, target
+        For lda: decoded embeddings of training trials by decoders that were fitted without them (`cross_predict` with
+        `split="train"`, averaged as `decoded` is), with the same dims and variants; and the true embeddings of their
+        stimuli, dims as in `gallery`.
     params
-        The metric, and which variant; tokens and channels are flattened before the metric.
+        The metric, which variant, and how many showings of a stimulus are averaged; tokens and channels are flattened
+        before the metric.
     context
         For the progress bar.
 
     Returns
     -------
     Dataset following schema ranking.v1
-        similarity (trial, stimulus), float, in [-1, 1]; rank (trial), int64, of the true stimulus from 1, ties get
-        the worst. The coordinates of the trials are kept; `attrs["variant"]` names the variant that was chosen.
+        similarity (trial, stimulus), float, in [-1, 1], or for lda log-likelihoods up to a constant of the trial, which
+        `attrs["likelihood"]` = 1 says; rank (trial), int64, of the true stimulus from 1, ties get the worst. The
+        coordinates of the trials are kept; `attrs["variant"]` names the variant that was chosen.
 
     Raises
     ------
     ParameterError
-        If a variant has to be chosen, does not exist, or is chosen where there are none.
+        If a variant has to be chosen, does not exist, or is chosen where there are none; if lda lacks an input, or
+        another metric is given one.
     DimensionError
-        If dims, models, or labels of tokens or channels differ, a true stimulus is not in the gallery, `target_mean`
+        If a stimulus has fewer showings than are averaged, a left-out stimulus is tested or was in training, or if
+        dims, models, or labels of tokens or channels differ, a true stimulus is not in the gallery, `target_mean`
         is wanted and missing or does not fit, or an embedding has no direction (constant for correlation, all 0 for
         cosine, the mean itself for centred-cosine).
 
@@ -63,13 +81,18 @@ def rank(decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, contex
     >>> ranking["rank"].values
     array([1, 1])
     """
-    decoded = brainlens.choose_variant(decoded, params.variant)
+    decoded = first_showings(brainlens.choose_variant(decoded, params.variant), params.showings)
     _check_spaces(decoded, gallery)
     true_column = _true_columns(decoded, gallery)
-    similarity = _similarity(decoded, gallery, params=params, context=context)
+    compare = _comparison(decoded, left_out, target, params)
+    similarity = _similarity(decoded, gallery, compare, params=params, context=context)
     attrs = {key: decoded.attrs[key] for key in ("model", "subject") if key in decoded.attrs}
     if params.variant:
         attrs["variant"] = params.variant
+    if params.showings:
+        attrs["showings"] = params.showings
+    if params.metric == "lda":
+        attrs["likelihood"] = 1
     return xr.Dataset(
         {
             "rank": ("trial", brainlens.rank_of_true(similarity, true_column)),
@@ -108,13 +131,66 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
 
 
+def first_showings(decoded: xr.Dataset, n: int) -> xr.Dataset:
+    """Average the embeddings of the first trials of each stimulus; 0: leave trials as they are.
+
+    Raises
+    ------
+    DimensionError
+        If a stimulus has fewer.
+
+    Examples
+    --------
+    >>> embedding = ("trial", "channel"), np.array([[1.0], [5.0], [3.0], [9.0]])
+    >>> decoded = xr.Dataset({"embedding": embedding}, {"stimulus_id": ("trial", ["b", "a", "b", "a"])})
+    >>> first_showings(decoded, 2)["embedding"].values
+    array([[2.],
+           [7.]])
+    """
+    if not n:
+        return decoded
+    shown = decoded["stimulus_id"].values
+    labels, code = np.unique(shown, return_inverse=True)
+    order = np.argsort(code, kind="stable")
+    first = np.searchsorted(code[order], np.arange(len(labels)))
+    number = np.empty(len(shown), np.int64)
+    number[order] = np.arange(len(shown)) - first[code[order]]
+    few = labels[np.bincount(code) < n]
+    if few.size:
+        raise brainlens.DimensionError(
+            f"showings: expected at least {n} trials of every stimulus, found fewer of {few.size} of {len(labels)}: "
+            f"{brainlens.listed(few)}. Average fewer, or drop these trials."
+        )
+    return brainlens.average_trials(decoded.isel(trial=np.flatnonzero(number < n)))
+
+
+def _comparison(
+    decoded: xr.Dataset, left_out: xr.Dataset | None, target: xr.Dataset | None, params: RankParams
+) -> Compare:
+    """Return what compares rows of decoded embeddings with rows of candidates."""
+    given = [name for name, each in (("left_out", left_out), ("target", target)) if each is not None]
+    if params.metric != "lda":
+        if given:
+            raise brainlens.ParameterError(
+                f"{given[0]}: expected it with metric='lda' alone, found metric={params.metric!r}. Leave it out."
+            )
+        return brainlens.correlate if params.metric == "correlation" else cosine
+    if left_out is None or target is None:
+        raise brainlens.ParameterError(
+            f"metric 'lda': expected 'left_out' and 'target', found {', '.join(map(repr, given)) or 'neither'}. Decode "
+            "the training trials with cross_predict(..., split='train'), and give the embeddings it was fitted to."
+        )
+    left_out = brainlens.choose_variant(left_out, params.variant, name="left_out")
+    _check_spaces(left_out, target, names=("left_out", "target"))
+    _check_spaces(decoded, target, names=("decoded", "target"))
+    pairs = training_pairs(left_out, target, tested=decoded["stimulus_id"].values)
+    return error_rule(*pairs).log_likelihood
+
+
 def _similarity(
-    decoded: xr.Dataset, gallery: xr.Dataset, *, params: RankParams, context: brainlens.Context
+    decoded: xr.Dataset, gallery: xr.Dataset, compare: Compare, *, params: RankParams, context: brainlens.Context
 ) -> np.ndarray:
     """Fill the similarities, shape (n_trials, n_stimuli), a block of the gallery at a time."""
-    compare: Callable[[np.ndarray, np.ndarray], np.ndarray] = cosine
-    if params.metric == "correlation":
-        compare = brainlens.correlate
     centre = _target_mean(decoded) if params.metric == "centred-cosine" else None
     rows = _rows(decoded, "trial", metric=params.metric, centre=centre)
     n_stimuli = gallery.sizes["stimulus"]
@@ -131,6 +207,8 @@ def _rows(dataset: xr.Dataset, dim: str, *, metric: str, centre: np.ndarray | No
     rows = dataset["embedding"].values.reshape(dataset.sizes[dim], -1)
     if centre is not None:
         rows = np.subtract(rows, centre, dtype=np.result_type(rows, centre, np.float32))
+    if metric == "lda":
+        return rows
     flat = (rows == (rows[:, :1] if metric == "correlation" else 0)).all(axis=1)
     if flat.any():
         raise brainlens.DimensionError(
@@ -168,9 +246,10 @@ def _target_mean(decoded: xr.Dataset) -> np.ndarray:
     return values
 
 
-def _check_spaces(decoded: xr.Dataset, gallery: xr.Dataset) -> None:
+def _check_spaces(decoded: xr.Dataset, gallery: xr.Dataset, names: tuple[str, str] = ("decoded", "gallery")) -> None:
     """Refuse embeddings of different spaces."""
-    for dataset, name, first in ((decoded, "decoded", "trial"), (gallery, "gallery", "stimulus")):
+    ours, theirs = names
+    for dataset, name, first in ((decoded, ours, "trial"), (gallery, theirs, "stimulus")):
         dims = dataset["embedding"].dims
         if dims not in ((first, "channel"), (first, "token", "channel")):
             raise brainlens.DimensionError(
@@ -180,31 +259,32 @@ def _check_spaces(decoded: xr.Dataset, gallery: xr.Dataset) -> None:
     models = decoded.attrs.get("model"), gallery.attrs.get("model")
     if models[0] != models[1]:
         raise brainlens.DimensionError(
-            f"attrs/model: expected decoded and gallery of one model, found {models[0]!r} and {models[1]!r}. "
-            "Give the gallery that the decoder was fitted to."
+            f"attrs/model: expected {ours} and {theirs} of one model, found {models[0]!r} and {models[1]!r}. "
+            "Give embeddings of the model that the decoder was fitted to."
         )
     if decoded["embedding"].dims[1:] != gallery["embedding"].dims[1:]:
         raise brainlens.DimensionError(
-            f"embedding: expected the same dims after the first, found {decoded['embedding'].dims!r} in decoded and "
-            f"{gallery['embedding'].dims!r} in gallery. Select or flatten the same tokens in both."
+            f"embedding: expected the same dims after the first, found {decoded['embedding'].dims!r} in {ours} "
+            f"and {gallery['embedding'].dims!r} in {theirs}. Select or flatten the same tokens in both."
         )
     for dim in map(str, decoded["embedding"].dims[1:]):
-        _check_labels(decoded, gallery, dim)
+        _check_labels(decoded, gallery, dim, names)
 
 
-def _check_labels(decoded: xr.Dataset, gallery: xr.Dataset, dim: str) -> None:
+def _check_labels(decoded: xr.Dataset, gallery: xr.Dataset, dim: str, names: tuple[str, str]) -> None:
     ours, theirs = _labels(decoded, dim), _labels(gallery, dim)
     if len(ours) != len(theirs):
         raise brainlens.DimensionError(
-            f"{dim}: expected as many in decoded and gallery, found {len(ours)} and {len(theirs)}. "
+            f"{dim}: expected as many in {names[0]} and {names[1]}, found {len(ours)} and {len(theirs)}. "
             f"Select the same {dim}s in both."
         )
     differ = [position for position, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]]
     if differ:
         at = differ[0]
         raise brainlens.DimensionError(
-            f"coords/{dim}: expected the same labels in the same order in decoded and gallery, found {len(differ)} "
-            f"that differ, first at {at}: {ours[at]!r} and {theirs[at]!r}. Reorder one with .sel({dim}=...)."
+            f"coords/{dim}: expected the same labels in the same order in {names[0]} and {names[1]}, found "
+            f"{len(differ)} that differ, first at {at}: {ours[at]!r} and {theirs[at]!r}. Reorder one with "
+            f".sel({dim}=...)."
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from brainlens_retrieval import RankParams, rank as module
+from brainlens_retrieval import rank as module
+from brainlens_retrieval.params import RankParams
 from brainlens_retrieval.rank import cosine, rank
 from scipy.spatial.distance import cdist
 from sklearn.metrics.pairwise import cosine_similarity
@@ -241,7 +242,7 @@ def test_another_model_is_refused(embeddings):
         ranked(decoded, gallery.assign_attrs(model="other"))
     assert str(caught.value) == (
         "attrs/model: expected decoded and gallery of one model, found 'toy' and 'other'. "
-        "Give the gallery that the decoder was fitted to."
+        "Give embeddings of the model that the decoder was fitted to."
     )
 
 
@@ -296,3 +297,26 @@ def test_embeddings_without_direction_are_named(embeddings, metric, value, words
     gallery["embedding"][5] = value
     with pytest.raises(brainlens.DimensionError, match="every stimulus to compute .* 1 of 12: 'image05'"):
         ranked(decoded.drop_isel(trial=3), gallery, metric=metric)
+
+
+def test_first_showings_are_averaged(embeddings):
+    decoded, gallery = embeddings(noise=3, repetitions=3)
+    ranking = ranked(decoded, gallery, showings=2)
+    assert ranking.sizes["trial"] == 12
+    assert ranking.attrs["showings"] == 2
+    assert (ranking["n_repetitions"] == 2).all()
+    for name, row in zip(ranking["stimulus_id"].values, ranking["similarity"].values, strict=True):
+        own = np.flatnonzero(decoded["stimulus_id"].values == name)[:2]
+        mean = decoded["embedding"].values[own].mean(axis=0, dtype=np.float64)
+        expected = 1 - cdist(mean[None], flat(gallery), "correlation")[0]
+        np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+def test_more_showings_than_there_are_of_a_stimulus_are_refused(embeddings):
+    decoded, gallery = embeddings(repetitions=2)
+    few = decoded.isel(trial=slice(1, None))
+    name = decoded["stimulus_id"].values[0]
+    with pytest.raises(
+        brainlens.DimensionError, match=f"fewer of 1 of 12: .{name}.. Average"
+    ):
+        ranked(few, gallery, showings=2)

@@ -6,9 +6,8 @@ import logging
 
 import numpy as np
 import pytest
-from brainlens_retrieval import ScoreParams
-from brainlens_retrieval.score import median_interval, permute_truth, score, score_candidates
-from hypothesis import given, settings, strategies as st
+from brainlens_retrieval.params import ScoreParams
+from brainlens_retrieval.score import score
 from scipy import integrate, stats
 from sklearn.metrics import top_k_accuracy_score
 
@@ -106,45 +105,6 @@ def test_trials_that_resemble_each_other_need_permutation_by_stimulus(as_ranking
     assert significant["trial"] > stats.binom.ppf(0.999, 120, 0.05)
 
 
-def test_permutation_by_trial_keeps_how_often_each_stimulus_occurs():
-    truth = np.array([0, 0, 0, 1, 2, 2])
-    permuted = permute_truth(truth, 200, by="trial", rng=np.random.default_rng(0))
-    assert (np.sort(permuted, axis=1) == truth).all()
-    assert len(np.unique(permuted, axis=0)) > 40
-
-
-def test_permutation_by_stimulus_keeps_which_trials_belong_together():
-    truth = np.array([0, 0, 0, 1, 2, 2])
-    permuted = permute_truth(truth, 200, by="stimulus", rng=np.random.default_rng(0))
-    assert len(np.unique(permuted, axis=0)) == 6
-    assert ((permuted[:, :, None] == permuted[:, None]) == (truth[:, None] == truth)).all()
-
-
-@given(data=st.data())
-def test_every_candidate_is_scored_as_the_core_would(data):
-    n_trials, n_gallery = data.draw(st.integers(1, 5)), data.draw(st.integers(2, 7))
-    levels = st.lists(st.integers(0, 3), min_size=n_trials * n_gallery, max_size=n_trials * n_gallery)
-    similarity = np.array(data.draw(levels), dtype=np.float32).reshape(n_trials, n_gallery)
-    columns = np.arange(n_gallery)[:: data.draw(st.integers(1, 2))]
-    ranks, two_way = score_candidates(similarity, columns)
-    for position, column in enumerate(columns):
-        everywhere = np.full(n_trials, column)
-        np.testing.assert_array_equal(ranks[:, position], brainlens.rank_of_true(similarity, everywhere))
-        np.testing.assert_allclose(two_way[:, position], brainlens.two_way_identification(similarity, everywhere))
-
-
-@settings(deadline=None)
-@given(seed=st.integers(0, 100), n_groups=st.integers(2, 6))
-def test_medians_are_those_of_the_groups_drawn(seed, n_groups):
-    rng = np.random.default_rng(seed)
-    groups = np.concatenate([np.arange(n_groups), rng.integers(n_groups, size=7)])
-    values = rng.integers(1, 9, len(groups)).astype(float)
-    found = median_interval(values, groups, n_resamples=50, rng=np.random.default_rng(seed))
-    drawn = np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=50)
-    medians = [np.median(np.repeat(values, counts[groups])) for counts in drawn]
-    assert found == pytest.approx(tuple(np.quantile(medians, [0.025, 0.975])))
-
-
 def test_intervals_are_wider_when_trials_repeat_few_stimuli(as_ranking):
     similarity, true = planted(10, 10, strength=1.0, seed=3)
     once = scored(as_ranking(similarity, true), n_resamples=500)
@@ -235,3 +195,50 @@ def test_an_interval_around_only_hits_or_only_misses_has_a_width(as_ranking, str
     # Wilson's interval for 10 of 10 or 0 of 10 stimuli; 30 trials of 10 stimuli are not 30 independent cases.
     scores = scored(as_ranking(*planted(30, 10, strength=strength)), top_k=(1,)).sel(metric="top_1")
     assert (float(scores["ci_low"]), float(scores["ci_high"])) == pytest.approx(bounds, abs=5e-4)
+
+
+def test_n_way_is_the_mean_over_every_choice_of_distractors(as_ranking):
+    similarity, true = planted(30, 10, strength=1.0)
+    found = scored(as_ranking(similarity, true), n_way=(2, 4))
+    rng = np.random.default_rng(0)
+    for n in (2, 4):
+        won = []
+        for row, own in zip(similarity, true, strict=True):
+            others = np.delete(row, own)
+            won.append(np.mean([(rng.permutation(others)[: n - 1] < row[own]).all() for _ in range(400)]))
+        metric = found.sel(metric=f"{n}_way_identification")
+        assert metric["score"] == pytest.approx(np.mean(won), abs=0.03)
+        assert metric["chance"] == pytest.approx(1 / n)
+    two = found["score"].sel(metric=["2_way_identification", "two_way_identification"]).values
+    assert two[0] == pytest.approx(two[1])
+    with pytest.raises(brainlens.ParameterError, match=r"n_way: .* none over the 10 candidates, found \(11,\)"):
+        scored(as_ranking(similarity, true), n_way=(11,))
+
+
+def test_parts_are_scored_as_if_alone(as_ranking):
+    similarity, true = planted(40, 10, strength=1.0)
+    session = np.array(["first", "second"])[np.arange(40) % 2]
+    ranking = as_ranking(similarity, true).assign_coords(session=("trial", session))
+    found = scored(ranking, by="session")
+    brainlens.validate(found, "score.v1")
+    assert found["score"].dims == ("session", "metric")
+    for name in ("first", "second"):
+        alone = scored(ranking.isel(trial=np.flatnonzero(session == name)))
+        for variable in alone.data_vars:
+            np.testing.assert_array_equal(found[variable].sel(session=name), alone[variable])
+    with pytest.raises(
+        brainlens.ParameterError, match="by: expected a coordinate of trials, found 'sesion'. Clos"
+    ):
+        scored(ranking, by="sesion")
+
+
+def test_several_rankings_stand_side_by_side(as_ranking):
+    rankings = [as_ranking(*planted(30, 10, strength=strength)) for strength in (0.5, 3.0)]
+    params = ScoreParams(labels=("V1", "FFA"), n_permutations=50, n_resamples=50)
+    found = score(rankings, params=params, context=brainlens.Context())
+    brainlens.validate(found, "score.v1")
+    assert found["score"].dims == ("roi", "metric")
+    top = found["score"].sel(metric="top_1")
+    assert top.sel(roi="FFA") > top.sel(roi="V1")
+    with pytest.raises(brainlens.ParameterError, match=r"a different name for each of the 2 rankings, found \('V1',\)"):
+        score(rankings, params=ScoreParams(labels=("V1",)), context=brainlens.Context())
