@@ -17,6 +17,7 @@ from torch.nn import functional
 from brainlens_mindeye.feed import Order, Rows, Subject, held_out_means
 from brainlens_mindeye.learner import Batch, Outputs
 from brainlens_mindeye.losses import Mixture, bimixco, draw_mixture, soft_clip, temperature_at
+from brainlens_mindeye.matching import ranking_loss
 from brainlens_mindeye.network import Network, on_sphere
 from brainlens_mindeye.params import HighLevelParams
 from brainlens_mindeye.prior import PriorNetwork, make_noise_schedule
@@ -100,7 +101,7 @@ class HighLevelLearner:
         self.schedule = make_noise_schedule(params.prior_steps)
         self.levels = self.schedule.alphas_cumprod.to(device)
         self.n_epochs = n_epochs
-        self.mixed_epochs = int(params.mixup_share * n_epochs)
+        self.mixed_epochs = int(params.mixup_share * n_epochs) if params.contrast == "mindeye" else 0
 
     def read(self, step: int) -> list[tuple[Tensor, Tensor]]:
         """Read voxels and targets of each subject's trials of a step."""
@@ -128,6 +129,8 @@ class HighLevelLearner:
         draws = {"partner": torch.cat(partners), "share": torch.cat(shares)}
         if self.module.prior is not None:
             draws |= self._noisy(target, generator)
+        if self.params.contrast == "ranking":
+            draws["rival"] = torch.randint(1, len(target), (len(target),), generator=generator, device=self.device)
         return Batch(parts=parts, target=target, draws=draws)
 
     def _noisy(self, target: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -156,20 +159,27 @@ class HighLevelLearner:
         params, losses = self.params, {}
         total = outputs["projected"].new_zeros(())
         if params.contrastive_weight:
-            predicted, target = on_sphere(outputs["projected"]), on_sphere(batch.target)
-            if epoch < self.mixed_epochs or not params.soft:
-                mixture = Mixture(batch.draws["partner"], batch.draws["share"])
-                loss = bimixco(predicted, target, temperature=params.mixup_temperature, mixture=mixture)
-            else:
-                first, last = params.soft_temperature
-                now, n = epoch - self.mixed_epochs, self.n_epochs - self.mixed_epochs
-                loss = soft_clip(predicted, target, temperature=temperature_at(now, n, first=first, last=last))
-            losses["contrastive"] = loss
-            total = total + params.contrastive_weight * loss
+            losses["contrastive"] = self._contrast(outputs["projected"], batch, epoch)
+            total = total + params.contrastive_weight * losses["contrastive"]
         if "clean" in outputs:
             losses["prior"] = functional.mse_loss(outputs["clean"], self.space.scale * batch.target)
             total = total + params.prior_weight * losses["prior"]
         return {"loss": total, **losses}
+
+    def _contrast(self, projected: Tensor, batch: Batch, epoch: int) -> Tensor:
+        params = self.params
+        predicted, target = on_sphere(projected), on_sphere(batch.target)
+        if params.contrast == "ranking":
+            return ranking_loss(
+                predicted, target, margin=params.margin, negatives=params.negatives, side=params.negative_side,
+                rival=batch.draws["rival"],
+            )  # fmt: skip
+        if epoch < self.mixed_epochs or not params.soft:
+            mixture = Mixture(batch.draws["partner"], batch.draws["share"])
+            return bimixco(predicted, target, temperature=params.mixup_temperature, mixture=mixture)
+        first, last = params.soft_temperature
+        now, n = epoch - self.mixed_epochs, self.n_epochs - self.mixed_epochs
+        return soft_clip(predicted, target, temperature=temperature_at(now, n, first=first, last=last))
 
     def validate(self, module: nn.Module) -> dict[str, float]:
         """Return how often a held-out stimulus, all its showings averaged, is found among the others."""

@@ -91,6 +91,22 @@ class HighLevelParams(TrainingParams):
         "share a large common part that says nothing.",
     )
     contrastive_weight: float = Field(default=1.0, ge=0, description="Of the contrastive loss; 0: none.")
+    contrast: Literal["mindeye", "ranking"] = Field(
+        default="mindeye",
+        description="Which contrastive loss: BiMixCo, then SoftCLIP; or a bidirectional ranking loss with a margin, "
+        "without mixing.",
+    )
+    negatives: Literal["all", "random", "semi-hard", "hard"] = Field(
+        default="all",
+        description="Of the ranking loss: which others the true one has to be closer than: all, by their mean; a "
+        "random one; the closest; or the closest of those that are less close than the true one.",
+    )
+    negative_side: Literal["both", "images", "brains"] = Field(
+        default="both", description="Of the ranking loss: whether others are images, brains, or either in turn."
+    )
+    margin: float = Field(
+        default=0.2, gt=0, description="Of the ranking loss: by how much the true one has to be closer, as a cosine."
+    )
     mixup_share: float = Field(
         default=0.33,
         ge=0,
