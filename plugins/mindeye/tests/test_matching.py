@@ -69,5 +69,5 @@ def test_its_gradient_pulls_the_true_one_closer(negatives):
 @pytest.mark.parametrize("negatives", ["all", "random", "semi-hard", "hard"])
 def test_a_decoder_learns_by_it(planted, fitted, split, top_1, negatives):
     response, target, test_response, test_target = split(*planted(n_stimuli=120, shape=(8,)))
-    decoder = fitted(response, target, contrast="ranking", negatives=negatives, prior="none", epochs=30)
+    decoder = fitted(response, target, contrast="ranking", negatives=negatives, prior="none", epochs=80)
     assert top_1(decoder.predict(test_response), test_target, "retrieval") >= 0.5
