@@ -231,6 +231,10 @@ def analysis_problems(attempt: Attempt) -> Iterator[str]:
         )
     datasets = {**attempt.study, **_derived(attempt.study)}
     inputs: dict[str, Any] = {**_choose_inputs(component, datasets), **attempt.inputs}
+    if attempt.inputs:
+        # Who names inputs means these: an optional one that is not among them is left out.
+        wanted = {key for key, each in component.inputs.items() if key in attempt.inputs or not each.optional}
+        inputs = {key: name for key, name in inputs.items() if key in wanted}
     params = {**fill_required(attempt, "text"), **attempt.params}
     registry = attempt.registry(**datasets)
     made = []

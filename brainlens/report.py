@@ -185,7 +185,7 @@ def _pictures(registry: Registry, names: Sequence[str]) -> str:
     seen = [entry.name for entry in registry.query(kind="stimulus_image")]
     parts = []
     for shown, made in sets.items():
-        rows = _seen_row(registry, seen, shown) + [(name, _first_pictures(registry[name])) for name in made]
+        rows = _seen_row(registry, seen, shown) + [row for name in made for row in _made_rows(name, registry[name])]
         same = [row for row in rows if row[1].shape[1:3] == rows[0][1].shape[1:3]]
         encoded = base64.b64encode(contact_sheet(same)).decode()
         words = escape(", ".join(name for name, _ in same))
@@ -203,9 +203,18 @@ def _seen_row(registry: Registry, names: Sequence[str], shown: Sequence[str]) ->
     return []
 
 
-def _first_pictures(dataset: xr.Dataset) -> np.ndarray:
+def _made_rows(name: str, dataset: xr.Dataset) -> list[tuple[str, np.ndarray]]:
+    """Return a row of the first images; one for each candidate where these have names, as hits of a search do."""
     image = dataset["image"][:_PICTURES]
-    return np.asarray((image.isel(candidate=0) if "candidate" in image.dims else image).values)
+    if "candidate" not in image.dims:
+        return [(name, image.values)]
+    if "candidate" not in dataset.coords or dataset["candidate"].dtype.kind not in "UOT":
+        return [(name, image.isel(candidate=0).values)]
+    labels = [str(label) for label in dataset["candidate"].values]
+    # What was seen stands above already.
+    return [
+        (f"{name}/{label}", image.isel(candidate=row).values) for row, label in enumerate(labels) if label != "seen"
+    ]
 
 
 def _responses(responses: Sequence[tuple[str, xr.Dataset]]) -> str:

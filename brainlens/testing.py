@@ -92,7 +92,8 @@ class PluginContract:
         Parameters to try a component with, by its name, where the defaults are slow or there are none.
     inputs
         Datasets of the study to give an analysis, by component and input: `response`, `target`, `decoded` (embedding
-        of test trials) or `ranking`. Guessed by name and kind when left out.
+        of test trials) or `ranking`. Guessed by name and kind when left out; an optional one is left out where others
+        are named.
     """
 
     plugin: ClassVar[str] = ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 
 import numpy as np
@@ -269,6 +270,15 @@ def analysis(plugin_folder, folder, body, fields=ANALYSIS):
 def test_inputs_of_an_analysis_are_chosen_by_name_and_kind(plugin_folder, tmp_path):
     attempt = analysis(plugin_folder, tmp_path, "return decoded", ANALYSIS.replace("score", "embedding"))
     assert list(exercise.analysis_problems(attempt)) == []
+
+
+def test_an_optional_input_is_left_out_where_others_are_named(plugin_folder, tmp_path):
+    optional = ANALYSIS.replace("'gallery': 'embedding'", "'gallery': brainlens.Input('embedding', optional=True)")
+    body = "assert gallery is None, 'given'; return decoded"
+    attempt = analysis(plugin_folder, tmp_path, body, optional.replace("score", "embedding"))
+    assert "given" in next(iter(exercise.analysis_problems(attempt)))
+    named = dataclasses.replace(attempt, folder=tmp_path / "named", inputs={"decoded": "decoded"})
+    assert list(exercise.analysis_problems(named)) == []
 
 
 def test_an_analysis_that_does_not_repeat_itself_is_found_out(plugin_folder, tmp_path):

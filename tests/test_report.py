@@ -130,6 +130,18 @@ def test_images_are_shown_below_what_was_seen(registry, tmp_path):
     np.testing.assert_array_equal(sheet[132 : 132 + 128 : 2, 150 : 150 + 128 : 2], pixels[0])
 
 
+def test_named_candidates_have_a_row_each(registry, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 4, 64, 64, 3), dtype=np.uint8)
+    labels = {"trial": list(range(3)), "stimulus_id": ("trial", list("abc"))}
+    image = ("trial", "candidate", "y", "x", "rgb"), pixels
+    named = xr.Dataset({"image": image}, {**labels, "candidate": ["seen", "made", "hit 1", "hit 2"]})
+    registry.put("s1/hits", named, schema="image")
+    registry.put("s1/tries", xr.Dataset({"image": image}, labels), schema="image")
+    page = write_report(registry, tmp_path / "report.html")
+    (picture,) = [attrs for tag, attrs in parsed(page).seen if tag == "img"]
+    assert picture["alt"] == "s1/hits/made, s1/hits/hit 1, s1/hits/hit 2, s1/tries"
+
+
 def test_many_scores_are_in_one_table_and_folded(registry, tmp_path):
     for number in range(5):
         registry.put(f"more/{number}", registry["s1/score"].load(), schema="score")
