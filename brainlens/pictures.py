@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from textwrap import wrap
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,6 +13,8 @@ from brainlens.errors import DimensionError
 
 _GAP, _LEFT, _FONT = 4, 150, 14
 _LEAST_SIDE = 96
+# Letters that fit into the margin.
+_LONGEST = 20
 
 
 def contact_sheet(rows: Sequence[tuple[str, np.ndarray]]) -> bytes:
@@ -54,5 +57,7 @@ def contact_sheet(rows: Sequence[tuple[str, np.ndarray]]) -> bytes:
 
 
 def _wrapped(name: str) -> str:
-    """Break a name at its slashes where it is too long for the margin."""
-    return name if len(name) < 20 else name.replace("/", "/\n")
+    """Break a name where it is too long for the margin: after its slashes, and between its words."""
+    if len(name) < _LONGEST:
+        return name
+    return "\n".join(line for part in name.replace("/", "/\n").split("\n") for line in wrap(part, _LONGEST))

@@ -31,6 +31,15 @@ def test_rows_are_named():
     assert named.min() < 128
 
 
+@pytest.mark.parametrize("name", ["backbone by squared error (no prior)", "models/mindeye/of the first subject"])
+def test_a_long_name_stays_in_its_margin(name):
+    """On a sheet without images, whose margin is as wide, nothing of it is cut."""
+    empty = np.zeros((0, 96, 96, 3), np.uint8)
+    wide = pixels_of(contact_sheet([(name, empty), ("one", np.full((1, 96, 96, 3), 255, np.uint8))]))
+    assert wide[:, :146].min() < 128
+    assert wide[:, 146:].min() == 255
+
+
 def test_grey_images_are_shown():
     assert pixels_of(contact_sheet([("grey", np.zeros((1, 10, 10), np.uint8))])).shape[2] == 3
 

@@ -18,6 +18,7 @@ import brainlens
 SUBJECT: dict[str, Any] = {"n_stimuli": 2000, "n_shared": 200, "n_voxels": 2000}
 NETWORK: dict[str, Any] = {"epochs": 60, "batch_size": 64, "learning_rate": 1e-3}
 COLUMNS = {"pix_corr": "pixel correlation", "ssim": "SSIM"}
+SHEET = HERE / "low_level.png"
 ABOUT = (
     "# Initial images from latents (simulated)",
     "",
@@ -55,7 +56,8 @@ def measure(registry: brainlens.Registry, seed: int) -> Rows:
         "autoencoder, true latents": limit,
     }
     rows = [("seen", seen[:12]), *((name, pictures[name][:12]) for name in ("ridge", "MindEye"))]
-    (HERE / f"low_level-{seed}.png").write_bytes(brainlens.contact_sheet(rows))
+    if not SHEET.exists():
+        SHEET.write_bytes(brainlens.contact_sheet(rows))
     return {name: compare(each, seen) for name, each in pictures.items()}
 
 

@@ -2,7 +2,7 @@
 
     python painted.py SEED [SEED ...] [--scratch FOLDER]
 
-Writes painted.json, kept from earlier calls, painted.md, and a contact sheet for each seed. Everything here is
+Writes painted.json, kept from earlier calls, painted.md, and a contact sheet of the first seed. Everything here is
 simulated.
 """
 
@@ -29,6 +29,7 @@ COLUMNS = {
     "two_way": "images by the judge", "two_way_embedding": "embeddings", "energy_distance": "distance",
     "spread": "spread",
 }  # fmt: skip
+SHEET = HERE / "painted.png"
 ABOUT = (
     "# Painted with and without a prior (simulated)",
     "",
@@ -68,7 +69,8 @@ def measure(registry: brainlens.Registry, seed: int) -> Rows:
         )
     pictures = {name: registry[made]["image"].values for name, made in painted.items()}
     sheet = [("seen", seen["image"].values[:12]), *((name, each[:12]) for name, each in pictures.items())]
-    (HERE / f"painted-{seed}.png").write_bytes(brainlens.contact_sheet(sheet))
+    if not SHEET.exists():
+        SHEET.write_bytes(brainlens.contact_sheet(sheet))
     registry.put("sim/seen", seen)
     judged = judge(registry, stimuli="sim/seen")
     found = {}
