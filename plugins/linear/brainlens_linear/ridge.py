@@ -115,7 +115,8 @@ class RidgeDecoder(brainlens.Trainable):
         Returns
         -------
         Dataset
-            `embedding` with the dims of the target that was fitted, float32.
+            `embedding` with the dims of the target that was fitted, float32; `target_mean`, the same dims without trial,
+            the mean of the training targets, about which decoded embeddings are compared with `centred-cosine`.
 
         Raises
         ------
@@ -133,8 +134,15 @@ class RidgeDecoder(brainlens.Trainable):
         for columns, sites, weights in self._factors(centred):
             block = sites @ self._tensor(weights[:, columns])
             predicted[:, columns] = block.cpu().numpy() + self.intercept_[columns]
-        dims = ("trial", "token", "channel") if len(self.target_shape_) == 2 else ("trial", "channel")
-        return xr.Dataset({"embedding": (dims, predicted.reshape(len(values), *self.target_shape_))})
+        dims = ("token", "channel")[2 - len(self.target_shape_) :]
+        # Responses are centred on the training means, so what is predicted for those is the mean of the targets.
+        mean = self.intercept_.reshape(self.target_shape_)
+        return xr.Dataset(
+            {
+                "embedding": (("trial", *dims), predicted.reshape(len(values), *self.target_shape_)),
+                "target_mean": (dims, mean.copy()),
+            }
+        )
 
     def _check(self, response: xr.Dataset, target: xr.Dataset) -> None:
         if self.context.precision != "float32":

@@ -250,3 +250,13 @@ def test_a_gpu_gives_the_answer_of_the_cpu(make_trials, fit):
         cpu, gpu = fit(response, target), fit(response, target, device="cuda:0")
         np.testing.assert_array_equal(cpu.alpha_, gpu.alpha_)
         np.testing.assert_allclose(predicted(gpu, response), predicted(cpu, response), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4)])
+def test_the_mean_of_the_training_targets_comes_along(make_trials, fit, shape):
+    response, target = make_trials(shape=shape)
+    shifted = target.assign(embedding=target["embedding"] + 5)
+    predicted = fit(response, shifted).predict(response)
+    expected = shifted["embedding"].mean("trial")
+    assert predicted["target_mean"].dims == expected.dims
+    np.testing.assert_allclose(predicted["target_mean"], expected, atol=1e-5)
