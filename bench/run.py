@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import listing
 import mindeye
+import retrieval
 import ridge
 import startup
 import storage
@@ -31,7 +32,7 @@ def main() -> int:
     results = []
     with tempfile.TemporaryDirectory(prefix="brainlens-bench-") as folder:
         checks: list[Check] = [
-            check for module in (startup, listing, storage, ridge, mindeye) for check in module.CHECKS
+            check for module in (startup, listing, storage, ridge, mindeye, retrieval) for check in module.CHECKS
         ]
         for check in checks:
             if arguments.names and not any(name in check.name for name in arguments.names):

@@ -15,6 +15,7 @@ from brainlens_retrieval.params import (
     ScoreParams,
     TransductiveParams,
 )
+from brainlens_retrieval.search_components import COMPONENTS, hits_schema
 
 _PHIPSON = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
 _BOOTSTRAP = "Efron & Tibshirani (1993), An Introduction to the Bootstrap, chapter 13"
@@ -125,4 +126,11 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             target="brainlens_retrieval.pictures:write_sheet",
             suffixes=(".png",),
         ),
+        *COMPONENTS,
     ]
+
+
+@brainlens.hookimpl
+def brainlens_schemas() -> Iterable[brainlens.Schema]:
+    """Name the schema of what a search finds."""
+    return [hits_schema()]

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from brainlens.testing import PluginContract
 
@@ -12,5 +12,11 @@ class TestContract(PluginContract):
             "retrieval.rank": {"decoded": "decoded", "gallery": "target"},
             "retrieval.likelihood": {"target": "target", "gallery": "target"},
             "retrieval.lookalikes": {"gallery": "target"},
+        }
+    )
+    params: ClassVar[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+        {
+            "retrieval.shards": {"files": "nowhere.npy", "model": "x"},
+            "retrieval.tar": {"files": "nowhere.tar"},
         }
     )

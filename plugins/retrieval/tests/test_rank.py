@@ -316,7 +316,5 @@ def test_more_showings_than_there_are_of_a_stimulus_are_refused(embeddings):
     decoded, gallery = embeddings(repetitions=2)
     few = decoded.isel(trial=slice(1, None))
     name = decoded["stimulus_id"].values[0]
-    with pytest.raises(
-        brainlens.DimensionError, match=f"fewer of 1 of 12: .{name}.. Average"
-    ):
+    with pytest.raises(brainlens.DimensionError, match=f"fewer of 1 of 12: .{name}.. Average"):
         ranked(few, gallery, showings=2)

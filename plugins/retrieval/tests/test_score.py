@@ -226,9 +226,7 @@ def test_parts_are_scored_as_if_alone(as_ranking):
         alone = scored(ranking.isel(trial=np.flatnonzero(session == name)))
         for variable in alone.data_vars:
             np.testing.assert_array_equal(found[variable].sel(session=name), alone[variable])
-    with pytest.raises(
-        brainlens.ParameterError, match="by: expected a coordinate of trials, found 'sesion'. Clos"
-    ):
+    with pytest.raises(brainlens.ParameterError, match="by: expected a coordinate of trials, found 'sesion'. Clos"):
         scored(ranking, by="sesion")
 
 
