@@ -115,8 +115,8 @@ class RidgeDecoder(brainlens.Trainable):
         Returns
         -------
         Dataset
-            `embedding` with the dims of the target that was fitted, float32; `target_mean`, the same dims without trial,
-            the mean of the training targets, about which decoded embeddings are compared with `centred-cosine`.
+            `embedding` with the dims of the target that was fitted, float32; `target_mean`, the same dims without
+            trial, the mean of the training targets, which `centred-cosine` takes off decoded embeddings.
 
         Raises
         ------
