@@ -74,12 +74,18 @@ def make_space(queries: xr.Dataset, metric: str) -> Space:
             "another metric."
         )
     mean = queries["target_mean"]
-    if mean.dims != dims or mean.dtype.kind != "f" or not np.isfinite(mean.values).all():
+    if mean.dims != dims or mean.dtype.kind != "f":
         raise brainlens.DimensionError(
-            f"{wanted}, as finite floating point numbers, found dims ({', '.join(map(str, mean.dims))}) of "
-            f"{mean.dtype}. Give the mean over trials of what the decoder was fitted to."
+            f"{wanted}, as floating point numbers, found dims ({', '.join(map(str, mean.dims))}) of {mean.dtype}. "
+            "Give the mean over trials of what the decoder was fitted to."
         )
-    return Space(metric, mean.values.reshape(-1).astype(np.float64))
+    values = mean.values.reshape(-1).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise brainlens.DimensionError(
+            f"{wanted}, finite, found {int((~np.isfinite(values)).sum())} of {len(values)} values that are not. "
+            "Decode again with finite targets."
+        )
+    return Space(metric, values)
 
 
 def directions(rows: np.ndarray, space: Space) -> np.ndarray:

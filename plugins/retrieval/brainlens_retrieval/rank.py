@@ -11,17 +11,12 @@ import numpy as np
 import xarray as xr
 
 import brainlens
+from brainlens_retrieval.directions import Space, make_space, refuse_without_direction
 from brainlens_retrieval.params import RankParams
 from brainlens_retrieval.rules import error_rule, training_pairs
 
 BLOCK_BYTES = 2**28
 
-# What an embedding is that has no direction.
-_NO_DIRECTION = {
-    "correlation": "the same value in every channel",
-    "cosine": "all 0",
-    "centred-cosine": "'target_mean' itself",
-}
 Compare = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -191,59 +186,28 @@ def _similarity(
     decoded: xr.Dataset, gallery: xr.Dataset, compare: Compare, *, params: RankParams, context: brainlens.Context
 ) -> np.ndarray:
     """Fill the similarities, shape (n_trials, n_stimuli), a block of the gallery at a time."""
-    centre = _target_mean(decoded) if params.metric == "centred-cosine" else None
-    rows = _rows(decoded, "trial", metric=params.metric, centre=centre)
+    # Any embedding has a likelihood, also one without a direction.
+    space = None if params.metric == "lda" else make_space(decoded, params.metric)
+    rows = _rows(decoded, "trial", space, name="decoded")
     n_stimuli = gallery.sizes["stimulus"]
     step = max(1, BLOCK_BYTES // (rows.shape[1] * 8))
     blocks = []
     for start in context.progress(range(0, n_stimuli, step), label="comparing with the gallery"):
         part = gallery.isel(stimulus=slice(start, start + step))
-        blocks.append(compare(rows, _rows(part, "stimulus", metric=params.metric, centre=centre)))
+        blocks.append(compare(rows, _rows(part, "stimulus", space, name="gallery")))
     return np.concatenate(blocks, axis=1)
 
 
-def _rows(dataset: xr.Dataset, dim: str, *, metric: str, centre: np.ndarray | None) -> np.ndarray:
+def _rows(dataset: xr.Dataset, dim: str, space: Space | None, *, name: str) -> np.ndarray:
     """Read embeddings as rows, shape (n, tokens x channels), off the centre; refuse those that point nowhere."""
     rows = dataset["embedding"].values.reshape(dataset.sizes[dim], -1)
-    if centre is not None:
-        rows = np.subtract(rows, centre, dtype=np.result_type(rows, centre, np.float32))
-    if metric == "lda":
+    if space is None:
         return rows
-    flat = (rows == (rows[:, :1] if metric == "correlation" else 0)).all(axis=1)
-    if flat.any():
-        raise brainlens.DimensionError(
-            f"embedding: expected a direction for every {dim} to compute {metric}, found {_NO_DIRECTION[metric]} in "
-            f"{int(flat.sum())} of {len(rows)}: {brainlens.listed(dataset[dim].values[flat])}. Drop these."
-        )
+    refuse_without_direction(rows, space, dataset[dim].values, dim=dim, where=name)
+    if space.centre is not None:
+        # The mean is stored as precisely as the embeddings are.
+        rows = np.subtract(rows, space.centre, dtype=np.result_type(rows, np.float32), casting="same_kind")
     return rows
-
-
-def _target_mean(decoded: xr.Dataset) -> np.ndarray:
-    """Read the mean of the training targets, shape (tokens x channels,).
-
-    It shares its labels with the embedding, since a dim has one set of labels in a dataset.
-    """
-    dims = decoded["embedding"].dims[1:]
-    wanted = f"target_mean: expected the mean of the training targets, dims ({', '.join(map(str, dims))})"
-    if "target_mean" not in decoded:
-        raise brainlens.DimensionError(
-            f"{wanted}, in decoded to compute centred-cosine, found only "
-            f"{brainlens.listed(map(str, decoded.data_vars))}. Decode with a decoder that gives it, or take "
-            "another metric."
-        )
-    mean = decoded["target_mean"]
-    if mean.dims != dims or mean.dtype.kind != "f":
-        raise brainlens.DimensionError(
-            f"{wanted}, as floating point numbers, found dims ({', '.join(map(str, mean.dims))}) of {mean.dtype}. "
-            "Give the mean over trials of what the decoder was fitted to."
-        )
-    values: np.ndarray = mean.values.reshape(-1)
-    if not np.isfinite(values).all():
-        raise brainlens.DimensionError(
-            f"{wanted}, finite, found {int((~np.isfinite(values)).sum())} of {len(values)} values that are not. "
-            "Decode again with finite targets."
-        )
-    return values
 
 
 def _check_spaces(decoded: xr.Dataset, gallery: xr.Dataset, names: tuple[str, str] = ("decoded", "gallery")) -> None:
