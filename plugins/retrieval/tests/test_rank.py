@@ -292,7 +292,7 @@ def test_numbers_are_not_taken_for_text(embeddings):
 def test_embeddings_without_direction_are_named(embeddings, metric, value, words):
     decoded, gallery = embeddings()
     decoded["embedding"][3] = value
-    with pytest.raises(brainlens.DimensionError, match=rf"every trial of decoded to compute {metric}, found {words}.* of 24: 53"):
+    with pytest.raises(brainlens.DimensionError, match=rf"of decoded to compute {metric}, found {words}.* of 24: 53"):
         ranked(decoded, gallery, metric=metric)
     gallery["embedding"][5] = value
     with pytest.raises(brainlens.DimensionError, match="every stimulus of gallery to compute .* 1 of 12: 'image05'"):
