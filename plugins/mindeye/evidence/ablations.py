@@ -8,17 +8,14 @@ embeddings, not images.
 
 from __future__ import annotations
 
-import argparse
-import time
 from typing import Any
 
 import numpy as np
-import torch
 from brainlens_simulate.world_params import WorldParams
 from brainlens_simulate.worlds import read
 from rivals import MindEye, unit
 from scipy.spatial.distance import cdist
-from tables import Row, Rows, load, mean_table, save, seeds_of
+from tables import Row, Rows, run_worlds
 from worlds import make_training, rates
 
 import brainlens
@@ -51,7 +48,7 @@ ABOUT = (
     "3,000 training images, 800 voxels, 1,000 test images, mean of three showings; mean over seeds +- SD over seeds.",
     "Image and brain: top-1 of the variant `retrieval` in pools of 300 (chance .003). Two-way identity (chance .5) and",
     "top-1 of the variant `reconstruction`, its energy distance from the true test embeddings (0: the same",
-    "distribution), and its variance as a share of theirs. Written by ablations.py.",
+    "distribution), and its variance as a share of theirs.",
 )
 
 
@@ -97,34 +94,5 @@ def energy_distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * cdist(one, other).mean() - within)
 
 
-def write(entries: dict[str, dict[str, Rows]]) -> None:
-    """Write the JSON file, and a table of means over seeds for each world."""
-    lines = list(ABOUT)
-    for world in sorted(entries):
-        lines += ["", f"## {world}, seeds {seeds_of(entries[world])}", ""]
-        lines += mean_table("change", COLUMNS, entries[world])
-    save("ablations", entries, lines)
-
-
-def main() -> None:
-    """Measure the worlds and seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    parser.add_argument("--world", nargs="+", default=WORLDS)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    entries = load("ablations")
-    for seed in options.seeds:
-        for world in options.world:
-            done = entries.setdefault(world, {})
-            if str(seed) in done:
-                continue
-            started = time.perf_counter()
-            done[str(seed)] = measure(world, seed)
-            write(entries)
-            print(f"{world} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run_worlds("ablations", measure, worlds=WORLDS, about=ABOUT, first="change", columns=COLUMNS)

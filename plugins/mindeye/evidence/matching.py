@@ -7,16 +7,13 @@ Writes matching.json, kept from earlier calls, and matching.md. Everything here 
 
 from __future__ import annotations
 
-import argparse
-import time
 from typing import Any
 
 import numpy as np
-import torch
 from brainlens_simulate.world_params import WorldParams
 from brainlens_simulate.worlds import read
 from rivals import MindEye, unit
-from tables import Rows, load, mean_table, save, seeds_of
+from tables import Rows, run_worlds
 from worlds import make_training, rates
 
 import brainlens
@@ -39,7 +36,7 @@ ABOUT = (
     "",
     "3,000 training images, 800 voxels, 1,000 test images, mean of three showings. Top-1 in pools of 300 (chance",
     ".003); image: a brain looks for its image; brain: an image looks for its brain. Margin .2; all else as in",
-    "worlds.md. Mean over seeds +- SD over seeds. Written by matching.py.",
+    "worlds.md. Mean over seeds +- SD over seeds.",
 )
 
 
@@ -57,34 +54,5 @@ def measure(world: Any, seed: int) -> Rows:
     return found
 
 
-def write(entries: dict[str, dict[str, Rows]]) -> None:
-    """Write the JSON file, and a table of means over seeds for each world."""
-    lines = list(ABOUT)
-    for world in sorted(entries):
-        lines += ["", f"## {world}, seeds {seeds_of(entries[world])}", ""]
-        lines += mean_table("loss", COLUMNS, entries[world])
-    save("matching", entries, lines)
-
-
-def main() -> None:
-    """Measure the worlds and seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    parser.add_argument("--world", nargs="+", default=WORLDS)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    entries = load("matching")
-    for seed in options.seeds:
-        for world in options.world:
-            done = entries.setdefault(world, {})
-            if str(seed) in done:
-                continue
-            started = time.perf_counter()
-            done[str(seed)] = measure(world, seed)
-            write(entries)
-            print(f"{world} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    run_worlds("matching", measure, worlds=WORLDS, about=ABOUT, first="loss", columns=COLUMNS)

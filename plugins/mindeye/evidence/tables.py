@@ -98,3 +98,49 @@ def run_subjects(
         said = [*about, f"Seeds {seeds_of(entries)}. Written by {name}.py.", ""]
         save(name, entries, [*said, *mean_table(first, columns, entries)])
         print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def run_worlds(
+    name: str,
+    measure: Callable[[str, int], Rows],
+    *,
+    worlds: Sequence[str],
+    about: Sequence[str],
+    first: str,
+    columns: Mapping[str, str],
+) -> None:
+    """Measure the worlds and seeds that the command line asks for; go on where it stopped.
+
+    Parameters
+    ----------
+    name
+        Of the script.
+    measure
+        What returns the rows of a world and seed.
+    worlds
+        Which, unless the command line says others.
+    about
+        Lines above the tables.
+    first, columns
+        As in `mean_table`.
+    """
+    parser = argparse.ArgumentParser(prog=f"{name}.py")
+    parser.add_argument("seeds", nargs="+", type=int)
+    parser.add_argument("--world", nargs="+", default=worlds)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    entries = load(name)
+    for seed in options.seeds:
+        for world in options.world:
+            done = entries.setdefault(world, {})
+            if str(seed) in done:
+                continue
+            started = time.perf_counter()
+            done[str(seed)] = measure(world, seed)
+            lines = [*about, f"Written by {name}.py."]
+            for each in sorted(entries):
+                lines += ["", f"## {each}, seeds {seeds_of(entries[each])}", ""]
+                lines += mean_table(first, columns, entries[each])
+            save(name, entries, lines)
+            print(f"{world} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
