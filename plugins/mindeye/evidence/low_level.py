@@ -44,8 +44,9 @@ def measure(registry: brainlens.Registry, seed: int) -> Rows:
         decoded = registry.predict(model, response="sim/response", average="stimulus_id", device="cpu")
         made[name] = registry[registry.compute("mini.decode", latents=decoded, device="cpu")].load()
     tested = made["ridge"]["stimulus_id"].values
-    seen = registry["sim/images"].sel(stimulus=tested)["image"].values
-    trained = registry["sim/images"]["image"].values[registry["sim/images"]["split"].values == "train"]
+    images = registry["sim/images"]
+    seen = images.sel(stimulus=tested)["image"].values
+    trained = images["image"].values[~np.isin(images["stimulus"].values, tested)]
     back = registry["sim/latents"].sel(stimulus=tested)
     registry.put("sim/tested-latents", back)
     limit = registry[registry.compute("mini.decode", latents="sim/tested-latents", device="cpu")]["image"].values

@@ -236,7 +236,10 @@ def fit_weights(scores: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     array
         One weight for each member.
     """
-    spread = np.array([np.mean([fold.std() for fold in member]) for member in scores])
+    # What a trial adds to all of its scores says nothing, and would drown what tells candidates apart.
+    spread = np.array(
+        [np.mean([(fold - fold.mean(axis=1, keepdims=True)).std() for fold in member]) for member in scores]
+    )
     folds = [
         torch.from_numpy(
             np.stack([member[number] / size for member, size in zip(scores, spread, strict=True)], axis=-1)

@@ -99,12 +99,12 @@ def write(rows: list[dict[str, float]]) -> None:
     hours = {name: per_item[name] * BILLIONS / 3600 for name in per_item}
     lines += [
         "",
-        f"Cost grows with the number of items and nothing else. By the figures of {last['n_items']:,.0f} items, five",
-        "billion would need, on this machine,",
+        "From 100,000 items on, where the fixed costs of a call are small, cost is in proportion to the number of items. By",
+        f"the figures of {last['n_items']:,.0f} items, five billion would need, on this machine,",
         "",
         f"- {stored / 1e12:.1f} TB of files as float16;",
         f"- one query: {hours['one']:.2f} h of computing if the files were in memory; from a drive that reads",
-        f"  {DRIVE / 1e9:.0f} GB/s, {stored / DRIVE / 3600:.1f} h, most of it waiting: the drive is the limit;",
+        f"  {DRIVE / 1e9:.0f} GB/s, {stored / DRIVE / 3600:.1f} h: the drive is the limit;",
         f"- {N_MANY:,} queries together: {hours['many']:.0f} h of computing,"
         f" {hours['many'] * 3600 / N_MANY:.0f} s each;",
         f"- on 100 such machines with a part of the shards each (`n_workers`, Dask): one query"
