@@ -99,8 +99,8 @@ def write(rows: list[dict[str, float]]) -> None:
     hours = {name: per_item[name] * BILLIONS / 3600 for name in per_item}
     lines += [
         "",
-        "From 100,000 items on, where the fixed costs of a call are small, cost is in proportion to the number of items. By",
-        f"the figures of {last['n_items']:,.0f} items, five billion would need, on this machine,",
+        "From 100,000 items on, where the fixed costs of a call are small, cost is in proportion to the items. By the",
+        f"figures of {last['n_items']:,.0f} items, five billion would need, on this machine,",
         "",
         f"- {stored / 1e12:.1f} TB of files as float16;",
         f"- one query: {hours['one']:.2f} h of computing if the files were in memory; from a drive that reads",
