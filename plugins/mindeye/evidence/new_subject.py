@@ -17,6 +17,8 @@ import brainlens
 OTHERS = ("sim02", "sim03", "sim04")
 N_STIMULI, N_SHARED, N_VOXELS, SHARE = 2000, 150, 1500, 40
 NETWORK: dict[str, Any] = {"entry": "linear", "prior": "none", "epochs": 60, "batch_size": 48, "learning_rate": 1e-3}
+# With one step in an epoch, as many steps as there are in sixty passes over a quarter of the whole.
+FEW = {**NETWORK, "epochs": 600}
 COLUMNS = {"top_1": "top-1", "two_way": "two-way"}
 ABOUT = (
     "# A new subject with a fortieth of the data (simulated)",
@@ -45,10 +47,10 @@ def measure(registry: brainlens.Registry, seed: int) -> Rows:
     models = {
         "ridge, few": registry.fit("linear", response="sim01/few", name="models/ridge-few", **data),
         "MindEye, few, from scratch": registry.fit(
-            "mindeye", response="sim01/few", name="models/scratch", **data, **NETWORK
+            "mindeye", response="sim01/few", name="models/scratch", **data, **FEW
         ),
         "MindEye, few, shared first": registry.fit(
-            "mindeye", response="sim01/few", name="models/tuned", start=shared, **data, **NETWORK
+            "mindeye", response="sim01/few", name="models/tuned", start=shared, **data, **FEW
         ),
         "ridge, all": registry.fit("linear", response="sim01/response", name="models/ridge-all", **data),
         "MindEye, all": registry.fit("mindeye", response="sim01/response", name="models/all", **data, **NETWORK),
