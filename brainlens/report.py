@@ -30,6 +30,8 @@ h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin-top: 
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.number, th.number { text-align: right; white-space: nowrap; } td.name { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+.wide td.name, .wide th:first-child { white-space: nowrap; position: sticky; left: 0; background: Canvas; }
 pre { overflow-x: auto; font-size: .85rem; background: #8881; padding: .6rem; } .quiet { opacity: .75; }
 .note { border-left: 4px solid var(--chance); padding: .2rem .8rem; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
@@ -133,8 +135,9 @@ def _scores(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
 
 
 def _overview(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
-    """Show many scores in one table, each with its chance, a column for each label."""
-    rows = {name: {row["label"]: row for row in score_rows(dataset)} for name, dataset in scores}
+    """Show many scores in one table, each with its chance: a column for each metric, a row for each part."""
+    parts = [part for name, dataset in scores for part in _parts(name, dataset)]
+    rows = {name: {row["label"]: row for row in score_rows(part)} for name, part in parts}
     labels = list(dict.fromkeys(label for found in rows.values() for label in found))
     cells = [
         (
@@ -144,7 +147,18 @@ def _overview(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
         for name, found in rows.items()
     ]
     table = _table(("score (chance)", *labels), cells, numbers=range(1, len(labels) + 1))
-    return f"<div style='overflow-x: auto'>{table}</div>"
+    return f"<div class='wide'>{table}</div>"
+
+
+def _parts(name: str, dataset: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
+    """Return scores that lie along more than the metric, such as those of several ROIs, one by one."""
+    dims = [dim for dim in dataset["score"].dims if dim != "metric"]
+    found = []
+    for position in np.ndindex(*(dataset.sizes[dim] for dim in dims)):
+        where = dict(zip(dims, position, strict=True))
+        labels = [str(dataset[dim].values[index]) for dim, index in where.items()]
+        found.append((" · ".join([name, *labels]), dataset.isel(where)))
+    return found
 
 
 def _bars(rows: Sequence[dict[str, Any]]) -> str:

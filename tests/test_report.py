@@ -142,6 +142,18 @@ def test_named_candidates_have_a_row_each(registry, tmp_path):
     assert picture["alt"] == "s1/hits/made, s1/hits/hit 1, s1/hits/hit 2, s1/tries"
 
 
+def test_parts_of_a_score_have_a_row_each_in_the_table_of_all(registry, tmp_path):
+    one = registry["s1/score"].load()
+    both = xr.concat([one, one], xr.DataArray(["V1", "FFA"], dims="roi", name="roi"), combine_attrs="override")
+    for number in range(4):
+        registry.put(f"more/{number}", both, schema="score")
+    reader = parsed(write_report(registry, tmp_path / "report.html"))
+    assert {"more/0 · V1", "more/0 · FFA", "more/3 · FFA"} <= set(reader.text)
+    # A column for each metric, none for each pair of ROI and metric.
+    before = " ".join(reader.text).partition("Bar: score.")[0]
+    assert "V1 · " not in before.replace(" · V1", "")
+
+
 def test_many_scores_are_in_one_table_and_folded(registry, tmp_path):
     for number in range(5):
         registry.put(f"more/{number}", registry["s1/score"].load(), schema="score")
