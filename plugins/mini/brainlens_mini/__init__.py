@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import brainlens
 from brainlens_mini.params import DecodeParams, GenerateParams, ImageParams, JudgeParams, LatentsParams, TextParams
-from brainlens_mini.weights import checkpoints
+from brainlens_mini.weights import AUTOENCODER, checkpoints
 
 _CLIP = "Radford et al. (2021). Learning transferable visual models from natural language supervision. ICML."
 _OPEN_CLIP = "Cherti et al. (2023). Reproducible scaling laws for contrastive language-image learning. CVPR."
@@ -75,7 +75,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             inputs=_LOOKED_AT,
             output=("embedding",),
             uses_device=True,
-            checkpoints=checkpoints("autoencoder"),
+            checkpoints=checkpoints(AUTOENCODER),
             citations=(_LATENT,),
         ),
         brainlens.Component(
@@ -88,7 +88,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             inputs={"latents": "embedding"},
             output=("image",),
             uses_device=True,
-            checkpoints=checkpoints("autoencoder"),
+            checkpoints=checkpoints(AUTOENCODER),
             citations=(_LATENT,),
         ),
         brainlens.Component(

@@ -14,7 +14,7 @@ import brainlens
 from brainlens_mini.images import choose_images, image_dataset, to_pixels
 from brainlens_mini.params import DecodeParams, LatentsParams
 from brainlens_mini.precision import casting
-from brainlens_mini.weights import other_folder, own_folder
+from brainlens_mini.weights import AUTOENCODER, other_folder, own_folder
 
 MODEL = "mini-autoencoder"
 
@@ -165,7 +165,7 @@ def refuse_partial(folder: Path, found: dict[str, Any]) -> None:
 
 def _load(folder: str, context: brainlens.Context) -> tuple[VQModel, str]:
     if not folder:
-        return load_autoencoder(own_folder("autoencoder"), context), MODEL
+        return load_autoencoder(own_folder(AUTOENCODER), context), MODEL
     found = other_folder(folder, context, needs=("config.json", "*.safetensors"))
     return load_autoencoder(found, context), found.name
 

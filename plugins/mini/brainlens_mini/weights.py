@@ -12,6 +12,8 @@ from pathlib import Path
 import brainlens
 
 WEIGHTS = Path(__file__).parent / "weights"
+# The autoencoder is the one that the generator's pipeline paints with.
+AUTOENCODER = "generator/movq"
 _DIGESTS = WEIGHTS / "digests.json"
 # Files that run code when they are loaded, or may.
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -30,7 +32,7 @@ def checkpoints(*parts: str) -> tuple[brainlens.Checkpoint, ...]:
             id=f"mini/{name}", sha256=item["sha256"], size_bytes=item["size_bytes"], licence="BSD-3-Clause"
         )
         for name, item in _known().items()
-        if name.endswith(".safetensors") and name.partition("/")[0] in parts
+        if name.endswith(".safetensors") and name.startswith(tuple(f"{part}/" for part in parts))
     )
 
 
@@ -40,7 +42,7 @@ def own_folder(part: str, *, weights: Path = WEIGHTS) -> Path:
     Parameters
     ----------
     part
-        image-text, autoencoder, generator or judge.
+        image-text, generator, judge, or `AUTOENCODER`.
     weights
         Where the models lie.
 

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from brainlens_mini.weights import WEIGHTS, checkpoints, file_sha256, other_folder, own_folder
+from brainlens_mini.weights import AUTOENCODER, WEIGHTS, checkpoints, file_sha256, other_folder, own_folder
 
 import brainlens
 
 MODELS = (
     "image-text/open_clip_model.safetensors",
-    "autoencoder/diffusion_pytorch_model.safetensors",
     "generator/unet/diffusion_pytorch_model.safetensors",
     "generator/movq/diffusion_pytorch_model.safetensors",
     "judge/judge.safetensors",
@@ -84,9 +83,15 @@ def test_every_file_of_the_generator_is_known() -> None:
 
 
 def test_records_of_checkpoints_are_those_of_the_files() -> None:
-    for record in checkpoints("image-text", "autoencoder", "generator", "judge"):
+    for record in checkpoints("image-text", "generator", "judge"):
         path = WEIGHTS / record.id.removeprefix("mini/")
         assert (record.size_bytes, record.sha256) == (path.stat().st_size, file_sha256(path))
+
+
+def test_the_autoencoder_is_a_part_of_the_generator() -> None:
+    (record,) = checkpoints(AUTOENCODER)
+    assert record.id == "mini/generator/movq/diffusion_pytorch_model.safetensors"
+    assert own_folder(AUTOENCODER) == WEIGHTS / "generator/movq"
 
 
 def test_all_weights_together_are_small() -> None:

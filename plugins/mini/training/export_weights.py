@@ -40,12 +40,10 @@ def export_image_text(build: Path, target: Path) -> None:
 
 
 def export_painting(build: Path, weights: Path) -> None:
-    """Write the generator as a Kandinsky 2.2 decoder pipeline, and its autoencoder once more by itself."""
+    """Write the generator as a Kandinsky 2.2 decoder pipeline, with the autoencoder as a part of it."""
     saved = torch.load(build / "generator-tuned/checkpoint.pt", weights_only=True)
     movq = scaled_autoencoder(build, saved["shift"], saved["scale"]).half()
-    for part in ("autoencoder", "generator"):
-        shutil.rmtree(weights / part, ignore_errors=True)
-    movq.save_pretrained(weights / "autoencoder")
+    shutil.rmtree(weights / "generator", ignore_errors=True)
     unet = make_generator(saved["averaged"]["encoder_hid_proj.image_embeds.weight"].shape[1])
     unet.load_state_dict(saved["averaged"])
     with torch.no_grad():
