@@ -6,7 +6,6 @@ network, and outputs and gradients are added up. So a training is the same, but 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import logging.handlers
 import os
@@ -34,7 +33,7 @@ class Crew:
     size
         How many there are.
     device
-        Of this process; None where it is alone and has been told by others.
+        Of this process; None where it is alone: the context names it then.
     """
 
     number: int = 0
@@ -60,11 +59,8 @@ class SharedCrew(Crew):
         from accelerate import PartialState
 
         state = PartialState(cpu=cpu)
-        self.number, self.size, self.device = (
-            state.process_index,
-            state.num_processes,
-            "cpu" if cpu else str(state.device),
-        )
+        self.number, self.size = state.process_index, state.num_processes
+        self.device = "cpu" if cpu else str(state.device)
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over processes."""
@@ -215,10 +211,10 @@ def _member(
     torch.distributed.init_process_group(
         "gloo" if cpu else "nccl", store=store, rank=number, world_size=n_processes
     )  # fmt: skip
-    with contextlib.ExitStack() as leaving:
-        leaving.callback(torch.distributed.destroy_process_group)
-        try:
-            work(SharedCrew(cpu=cpu), *given)
-        except brainlens.BrainlensError as error:
-            errors.put(error)
-            raise
+    try:
+        work(SharedCrew(cpu=cpu), *given)
+    except brainlens.BrainlensError as error:
+        errors.put(error)
+        raise
+    finally:
+        torch.distributed.destroy_process_group()

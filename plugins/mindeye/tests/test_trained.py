@@ -1,3 +1,8 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -156,3 +161,41 @@ def test_a_batch_that_processes_cannot_share_is_refused_before_anything_is_read(
     response["response"][3, 4] = np.nan
     with pytest.raises(brainlens.DimensionError, match="batch_size: expected a multiple of 3"):
         fitted(response, target, processes=3)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+if __name__ == "__main__":
+    import brainlens, torch
+    from brainlens_mindeye.decoder import MindEyeDecoder
+    from brainlens_mindeye.params import HighLevelParams
+    from conftest import SMALL, make_planted
+    folder = Path(sys.argv[2])
+    params = HighLevelParams(**{**SMALL, "epochs": 300, "processes": 2, "checkpoint_s": 1e-9, "averaging": 0.9})
+    decoder = MindEyeDecoder(params, brainlens.Context(scratch=folder))
+    decoder.fit(*make_planted(shape=(2, 3)))
+    torch.save(decoder.module.state_dict(), folder / "weights.pt")
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_that_were_killed_go_on_to_the_very_same_weights(tmp_path):
+    found = []
+    for name in ("killed", "straight"):
+        folder = tmp_path / name
+        folder.mkdir()
+        command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(folder)]
+        if name == "killed":
+            process = subprocess.Popen(command)
+            while not (folder / "checkpoint.pt").exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.kill()
+            process.wait()
+            step = torch.load(folder / "checkpoint.pt", weights_only=True)["progress"]["step"]
+            assert 0 < step < 900
+        subprocess.run(command, check=True)
+        found.append(torch.load(folder / "weights.pt", weights_only=True))
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
