@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Scores are first reduced to the largest of so many neighbours: looking for the best among those reads each once.
 GROUP = 64
+_TILE_ROWS = 512
 # In smaller shards rounding the items costs more than the product gains.
 BFLOAT16_FROM = 20_000
 # A vector of this length or less has squares that float32 cannot hold.
@@ -120,7 +121,14 @@ def choose_precision(wanted: str, n_rows: int, device: str) -> str:
 
 
 def find_candidates(
-    shard: Shard, queries: np.ndarray, space: Space, *, n_kept: int, precision: str, context: brainlens.Context
+    shard: Shard,
+    queries: np.ndarray,
+    space: Space,
+    *,
+    n_kept: int,
+    precision: str,
+    context: brainlens.Context,
+    floor: np.ndarray | None = None,
 ) -> Candidates:
     """Find the items of a shard whose approximate similarity is largest, for each of many queries.
 
@@ -138,6 +146,8 @@ def find_candidates(
         Of the matrix product: `"float32"` or `"bfloat16"`.
     context
         For device and progress.
+    floor
+        Shape (n_queries,), float32: what is no more similar than this need not be found; -inf for everything.
 
     Returns
     -------
@@ -163,14 +173,6 @@ def find_candidates(
     dtype = getattr(torch, precision)
     query = torch.from_numpy(queries.astype(np.float32)).to(context.device)
     rounded = query.to(dtype)
-    n_kept = min(n_kept, shard.n_rows)
-    score = torch.full((len(query), n_kept), -torch.inf, device=query.device)
-    position = torch.full((len(query), n_kept), -1, dtype=torch.int64, device=query.device)
-    buffer = torch.empty(len(query) * _padded(block_rows(shard.n_values)), dtype=dtype, device=query.device)
-    for start, unit, n_rows in unit_blocks(shard, space, dtype=dtype, context=context, label="searching"):
-        scores = torch.mm(rounded, unit.T, out=buffer[: len(query) * len(unit)].view(len(query), len(unit)))
-        scores[:, n_rows:] = -torch.inf
-        _keep_largest(score, position, scores, start)
     margin, relative = float32_margin(shard.n_values), 0.0
     if dtype != torch.float32 or torch.get_float32_matmul_precision() != "highest":
         # The queries' own rounding is known; that of an item is at most half a unit in the last place of 8 bits.
@@ -178,7 +180,24 @@ def find_candidates(
         coarse = query.bfloat16()
         margin += float((query - coarse.float()).norm(dim=1).max()) * (1 + 2.0**-8) + 2.0**-9
         relative = 2.0**-9
+    n_kept = min(n_kept, shard.n_rows)
+    worst = _worst_score(np.full(len(queries), -np.inf) if floor is None else floor, margin, relative)
+    score = torch.from_numpy(worst).to(query.device)[:, None].repeat(1, n_kept)
+    position = torch.full((len(query), n_kept), -1, dtype=torch.int64, device=query.device)
+    buffer = torch.empty(len(query) * _padded(block_rows(shard.n_values)), dtype=dtype, device=query.device)
+    for start, unit, n_rows in unit_blocks(shard, space, dtype=dtype, context=context, label="searching"):
+        scores = torch.mm(rounded, unit.T, out=buffer[: len(query) * len(unit)].view(len(query), len(unit)))
+        scores[:, n_rows:] = -torch.inf
+        _keep_largest(score, position, scores, start)
     return Candidates(score.cpu().numpy(), position.cpu().numpy(), n_kept == shard.n_rows, margin, relative)
+
+
+def _worst_score(floor: np.ndarray, margin: float, relative: float) -> np.ndarray:
+    """Return scores behind which no similarity above the floor can be; shape (n_queries,), float32."""
+    # The score is not much larger than the larger of both, so three times what is relative to those covers it.
+    scale = np.maximum(np.abs(floor), margin)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isinf(floor), -np.inf, floor - margin - 3 * relative * scale - 2.0**-20).astype(np.float32)
 
 
 def unit_blocks(
@@ -244,7 +263,7 @@ def _write_directions(
     if off is not None:
         is_safe &= off <= _FAR_OFF[space.metric] * length
     if bool(is_safe.all()):
-        torch.mul(rows, length.reciprocal()[:, None], out=unit)
+        _write_shortened(rows, length.reciprocal()[:, None], unit, work)
         return
     # What is too long, too short or too far off for float32 is rare; what points nowhere is refused here.
     step = max(1, STEP_BYTES // (8 * shard.n_values))
@@ -257,13 +276,26 @@ def _write_directions(
         unit[part] = torch.from_numpy(found).to(unit.device).to(unit.dtype)
 
 
+def _write_shortened(rows: torch.Tensor, factor: torch.Tensor, unit: torch.Tensor, work: torch.Tensor) -> None:
+    """Fill `unit` with rows times a factor; shapes (n, n_values), (n, 1)."""
+    import torch
+
+    if unit.device.type != "cpu" or unit.dtype == torch.float32:
+        torch.mul(rows, factor, out=unit)
+        return
+    # On a processor multiplying and rounding in one call takes five times as long as in two, on rows in its cache.
+    for start in range(0, len(rows), _TILE_ROWS):
+        part = slice(start, start + _TILE_ROWS)
+        unit[part].copy_(torch.mul(rows[part], factor[part], out=work[part]))
+
+
 def _keep_largest(score: torch.Tensor, position: torch.Tensor, scores: torch.Tensor, start: int) -> None:
     """Merge the scores of a block into what is kept, shape (n_queries, n_kept), from the largest.
 
     A group whose largest score does not exceed the smallest that is kept holds nothing to keep.
     """
     grouped = scores.view(len(scores), -1, GROUP)
-    largest = grouped.amax(dim=2)
+    largest = _largest_of_groups(grouped, is_positive=bool((score[:, -1] >= 0).all()))
     counts = (largest > score[:, -1:]).sum(dim=1)
     # All queries of a step look into as many groups as the one that needs most, so the few that need many go apart.
     usual = 2 * int(counts.float().mean()) + 1
@@ -273,6 +305,19 @@ def _keep_largest(score: torch.Tensor, position: torch.Tensor, scores: torch.Ten
             n_groups = int(counts[chosen].max())
             parts = (score[chosen], position[chosen], grouped, largest[chosen], chosen)
             score[chosen], position[chosen] = _merge_groups(*parts, n_groups, start)
+
+
+def _largest_of_groups(grouped: torch.Tensor, *, is_positive: bool) -> torch.Tensor:
+    """Return the largest of each group; where only what exceeds 0 matters, other groups may get a wrong one below 0.
+
+    The bits of a bfloat16 that is not negative, read as a whole number, have the order of the values, and numbers are
+    compared several times as fast. Those of negative ones are all below them.
+    """
+    import torch
+
+    if not is_positive or grouped.dtype != torch.bfloat16:
+        return grouped.amax(dim=2)
+    return grouped.view(torch.int16).amax(dim=2).view(torch.bfloat16)
 
 
 def _merge_groups(

@@ -16,6 +16,7 @@ import numpy as np
 import brainlens
 from brainlens_retrieval.candidates import Candidates, find_candidates, float32_margin, unit_blocks
 from brainlens_retrieval.directions import STEP_BYTES, Space, checked_directions, directions, similarity_of_pairs
+from brainlens_retrieval.fused import compile_kernel
 from brainlens_retrieval.scan import MOST_QUERIES, scan
 from brainlens_retrieval.shards import Shard, read_block, read_rows
 
@@ -43,11 +44,14 @@ class Plan:
         Candidates of the first pass for each hit.
     precision
         Of the first pass for many queries, `"float32"` or `"bfloat16"`.
+    is_compiled
+        Whether the first pass for few queries is compiled by numba.
     """
 
     k: int
     oversample: int
     precision: str
+    is_compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,14 @@ class Found:
 
 
 def search_shard(
-    shard: Shard, queries: Shard, true: np.ndarray, space: Space, *, plan: Plan, context: brainlens.Context
+    shard: Shard,
+    queries: Shard,
+    true: np.ndarray,
+    space: Space,
+    *,
+    plan: Plan,
+    context: brainlens.Context,
+    floor: np.ndarray | None = None,
 ) -> Found:
     """Find the most similar items of a shard for every query, exactly.
 
@@ -89,11 +100,14 @@ def search_shard(
         How many, and how to go about it.
     context
         For device and progress.
+    floor
+        Shape (n_queries,), float32: items that are no more similar than this need not be found, since so many as are
+        wanted have been found before; -inf where they have not. All are looked for when it is left out.
 
     Returns
     -------
     Found
-        Equal, to the bit, to computing every similarity in float64, rounding it, and sorting stably.
+        Equal, to the bit, to computing every similarity in float64, rounding it, and sorting stably; above the floor.
 
     Raises
     ------
@@ -114,7 +128,8 @@ def search_shard(
     parts = []
     for start, stop in query_spans(queries):
         chosen = read_queries(queries, start, stop, space)
-        similarity, position = _search(shard, chosen, space, plan=plan, context=context)
+        above = np.full(stop - start, -np.inf, np.float32) if floor is None else floor[start:stop]
+        similarity, position = _search(shard, chosen, space, above, plan=plan, context=context)
         counts = _count_as_close(shard, chosen, true[start:stop], space, context=context)
         parts.append((similarity, position, counts))
     similarities, positions, counted = zip(*parts, strict=True)
@@ -206,22 +221,25 @@ def best_pairs(
 
 
 def _search(
-    shard: Shard, queries: np.ndarray, space: Space, *, plan: Plan, context: brainlens.Context
+    shard: Shard, queries: np.ndarray, space: Space, floor: np.ndarray, *, plan: Plan, context: brainlens.Context
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return similarities and positions of the k best; shapes (n_queries, k)."""
+    """Return similarities and positions of the k best above a floor; shapes (n_queries, k)."""
     n_kept = plan.k * plan.oversample
     if len(queries) <= MOST_QUERIES:
         # Float32 is so close that few beyond the k best can be hits; keeping more costs time in every block.
-        candidates = scan(shard, queries, space, n_kept=plan.k + SPARE, context=context)
+        kernel = compile_kernel() if plan.is_compiled else None
+        candidates = scan(shard, queries, space, n_kept=plan.k + SPARE, context=context, kernel=kernel)
     else:
-        candidates = find_candidates(shard, queries, space, n_kept=n_kept, precision=plan.precision, context=context)
+        candidates = find_candidates(
+            shard, queries, space, n_kept=n_kept, precision=plan.precision, context=context, floor=floor
+        )
     similarity, position = _decide(shard, queries, space, candidates, plan.k)
     if not candidates.is_all:
-        doubtful = np.flatnonzero(similarity[:, -1] <= candidates.upper(candidates.score[:, -1]) + 2.0**-23)
+        least = np.maximum(similarity[:, -1], floor)
+        doubtful = np.flatnonzero(least <= candidates.upper(candidates.score[:, -1]) + 2.0**-23)
         if len(doubtful):
-            floor = similarity[doubtful, -1]
             similarity[doubtful], position[doubtful] = _look_again(
-                shard, queries[doubtful], space, floor, k=plan.k, context=context
+                shard, queries[doubtful], space, least[doubtful], k=plan.k, context=context
             )
     return similarity, position
 
@@ -232,7 +250,8 @@ def _decide(
     """Return the k best of the candidates; those that cannot be among them are not looked at."""
     n_sure = min(k, candidates.score.shape[1])
     least = candidates.lower(candidates.score[:, n_sure - 1 : n_sure])
-    query, column = np.nonzero(candidates.upper(candidates.score) + 2.0**-23 >= least)
+    may_be = candidates.upper(candidates.score) + 2.0**-23 >= least
+    query, column = np.nonzero(may_be & (candidates.position >= 0))
     positions = candidates.position[query, column]
     values = exact_similarity(shard, queries, space, query=query, position=positions)
     return best_pairs(query, positions, values, n_queries=len(queries), k=k)
@@ -241,7 +260,7 @@ def _decide(
 def _look_again(
     shard: Shard, queries: np.ndarray, space: Space, floor: np.ndarray, *, k: int, context: brainlens.Context
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best of all items that may be as similar as `floor`, shape (n_queries,), which k are known to be."""
+    """Return the k best of all items that may be as similar as `floor`, shape (n_queries,), as k are known to be."""
     similarity = np.full((len(queries), k), -np.inf, np.float32)
     position = np.full((len(queries), k), -1, np.int64)
     margin = float32_margin(shard.n_values) + 2.0**-23

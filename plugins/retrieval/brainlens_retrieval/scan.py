@@ -14,6 +14,7 @@ import numpy as np
 import brainlens
 from brainlens_retrieval.candidates import Candidates, float32_margin
 from brainlens_retrieval.directions import STEP_BYTES, Space, directions, refuse_without_direction
+from brainlens_retrieval.fused import Kernel
 from brainlens_retrieval.shards import Shard, read_block, spans
 
 # Up to here dot products are faster than a matrix product in float32.
@@ -28,7 +29,15 @@ _SHORT = 1e-30
 _FAR_OFF = 16.0
 
 
-def scan(shard: Shard, queries: np.ndarray, space: Space, *, n_kept: int, context: brainlens.Context) -> Candidates:
+def scan(
+    shard: Shard,
+    queries: np.ndarray,
+    space: Space,
+    *,
+    n_kept: int,
+    context: brainlens.Context,
+    kernel: Kernel | None = None,
+) -> Candidates:
     """Find the items of a shard whose approximate similarity is largest, for a few queries, in one reading.
 
     Parameters
@@ -43,6 +52,8 @@ def scan(shard: Shard, queries: np.ndarray, space: Space, *, n_kept: int, contex
         How many to keep for each query.
     context
         For the progress bar.
+    kernel
+        What computes the products, see `fused.compile_kernel`; numpy when left out.
 
     Returns
     -------
@@ -66,7 +77,7 @@ def scan(shard: Shard, queries: np.ndarray, space: Space, *, n_kept: int, contex
     places = spans(shard, block_bytes=_BLOCK_BYTES)
     # The libraries behind a dot product let go of Python's lock; the rows are read by all cores at once.
     with ThreadPoolExecutor(_n_cores()) as pool:
-        found = pool.map(partial(_scan_block, shard, queries.astype(np.float32), space, n_kept), places)
+        found = pool.map(partial(_scan_block, shard, queries.astype(np.float32), space, n_kept, kernel), places)
         parts = list(context.progress(found, total=len(places), label=f"searching {shard.name}"))
     score = np.concatenate([part[0] for part in parts], axis=1)
     position = np.concatenate([part[1] for part in parts], axis=1)
@@ -87,13 +98,13 @@ def _n_cores() -> int:
 
 
 def _scan_block(
-    shard: Shard, query: np.ndarray, space: Space, n_kept: int, span: tuple[int, int]
+    shard: Shard, query: np.ndarray, space: Space, n_kept: int, kernel: Kernel | None, span: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return scores and positions of the best of a block; shapes (n_queries, n_found)."""
     block = read_block(shard, *span)
     offset = _offset(space, block.shape[1])
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        squares, sums, products = _dot_products(block, query, offset)
+        squares, sums, products = _dot_products(block, query, offset, kernel)
         whole, left = squares, squares
         if space.metric == "correlation":
             left = squares - sums**2 / np.float32(block.shape[1])
@@ -126,7 +137,7 @@ def _offset(space: Space, n_values: int) -> np.ndarray | None:
 
 
 def _dot_products(
-    block: np.ndarray, query: np.ndarray, offset: np.ndarray | None
+    block: np.ndarray, query: np.ndarray, offset: np.ndarray | None, kernel: Kernel | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return rows times themselves, times the offset, and times each query; shapes (n,), (n,), (n_queries, n)."""
     squares, sums = np.empty(len(block), np.float32), np.zeros(len(block), np.float32)
@@ -134,7 +145,10 @@ def _dot_products(
     step = max(1, _TILE_BYTES // (4 * block.shape[1]))
     for start in range(0, len(block), step):
         part = slice(start, start + step)
-        tile = np.asarray(block[part], dtype=np.float32)
+        tile = np.ascontiguousarray(block[part], dtype=np.float32)
+        if kernel is not None:
+            kernel(tile, query, np.empty(0, np.float32) if offset is None else offset, squares, sums, products, start)
+            continue
         np.vecdot(tile, tile, out=squares[part])
         if offset is not None:
             np.vecdot(tile, offset, out=sums[part])

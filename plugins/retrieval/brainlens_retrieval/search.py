@@ -15,6 +15,7 @@ import brainlens
 from brainlens_retrieval.candidates import choose_precision
 from brainlens_retrieval.directions import Space, make_space
 from brainlens_retrieval.exact import Found, Plan, exact_similarity, query_spans, read_queries, search_shard
+from brainlens_retrieval.fused import is_worth_compiling
 from brainlens_retrieval.hits import make_hits
 from brainlens_retrieval.search_params import SearchParams
 from brainlens_retrieval.shards import Shard, open_shards
@@ -113,8 +114,11 @@ def find_exactly(
         Shape (n_queries,), float32; NaN where the gallery does not hold the true one.
     """
     true = true_similarity(shards, queries, space)
+    is_compiled = is_worth_compiling(4 * sum(shard.n_rows * shard.n_values for shard in shards))
     plans = [
-        Plan(params.k, params.oversample, choose_precision(params.first_pass, shard.n_rows, context.device))
+        Plan(
+            params.k, params.oversample, choose_precision(params.first_pass, shard.n_rows, context.device), is_compiled
+        )
         for shard in shards
     ]
     if params.n_workers:
@@ -124,10 +128,12 @@ def find_exactly(
         return search_in_parallel(
             shards, queries, true, space, plans=plans, n_workers=params.n_workers, context=context
         ), true
-    found = [
-        search_shard(shard, queries, true, space, plan=plan, context=context)
-        for shard, plan in zip(shards, plans, strict=True)
-    ]
+    found: list[Found] = []
+    best = np.full((queries.n_rows, params.k), -np.inf, np.float32)
+    for shard, plan in zip(shards, plans, strict=True):
+        # What comes later in the gallery and is no more similar than the last hit so far can be no hit.
+        found.append(search_shard(shard, queries, true, space, plan=plan, context=context, floor=best[:, -1]))
+        best = -np.sort(-np.concatenate([best, found[-1].similarity], axis=1), axis=1)[:, : params.k]
     return found, true
 
 

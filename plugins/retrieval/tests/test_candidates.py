@@ -44,6 +44,50 @@ def test_scores_are_within_the_margin_and_nothing_dropped_is_above(precision, me
     assert not found.is_all
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("level", [-0.2, 0.0, 0.3, 0.9])
+def test_nothing_above_a_floor_is_dropped_and_what_is_far_below_is(precision, level, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK_ROWS", 300)
+    rng = np.random.default_rng(4)
+    items = rng.standard_normal((2000, 40)).astype(np.float32)
+    queries = directions(rng.standard_normal((15, 40)), Space("cosine"))
+    floor = np.full(15, level, np.float32)
+    # One query of which nothing is known yet.
+    floor[3] = -np.inf
+    found = find_candidates(
+        as_shard(items),
+        queries,
+        Space("cosine"),
+        n_kept=70,
+        precision=precision,
+        context=brainlens.Context(),
+        floor=floor,
+    )
+    truth = queries @ directions(items, Space("cosine")).T
+    for query, row in enumerate(found.position):
+        kept = row[row >= 0]
+        assert len(set(kept.tolist())) == len(kept)
+        dropped = np.delete(truth[query], kept)
+        assert dropped.max() <= max(floor[query], found.upper(found.score[query, -1]))
+        assert (truth[query, kept] > floor[query] - 0.02).all()
+    assert (found.position[3] >= 0).all()
+    assert (found.score[0, found.position[0] < 0] < level).all()
+
+
+def test_scores_that_are_all_negative_are_told_apart_by_their_bits(monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK_ROWS", 128)
+    rng = np.random.default_rng(5)
+    items = (rng.standard_normal((1000, 12)) * 0.1 - np.eye(12)[0]).astype(np.float32)
+    queries = directions(np.eye(12)[[0]].repeat(5, axis=0) + rng.standard_normal((5, 12)) * 0.01, Space("cosine"))
+    found = find_candidates(
+        as_shard(items), queries, Space("cosine"), n_kept=20, precision="bfloat16", context=brainlens.Context()
+    )
+    truth = queries @ directions(items, Space("cosine")).T
+    assert (truth < 0).all()
+    np.put_along_axis(truth, found.position, -2, axis=1)
+    assert (truth.max(axis=1) <= found.upper(found.score[:, -1])).all()
+
+
 def test_a_small_shard_is_kept_whole():
     items = np.random.default_rng(1).standard_normal((9, 4))
     queries = directions(items[:5], Space("cosine"))

@@ -129,16 +129,17 @@ def test_a_coarse_first_pass_misses_nothing(kind, monkeypatch):
     assert_brute(coarse, brute(queries, items, "cosine", np.zeros(64)))
 
 
+@pytest.mark.parametrize("first_pass", ["float32", "bfloat16"])
 @pytest.mark.parametrize("n_queries", [3, 12])
-def test_shards_equal_one_dataset_to_the_bit(n_queries):
+def test_shards_equal_one_dataset_to_the_bit(n_queries, first_pass):
     rng = np.random.default_rng(5)
     items = rng.integers(-3, 4, (300, 8)).astype(np.float32) + 0.01
     whole = as_gallery(items, text=np.array([f"text {row}" for row in range(300)]))
     decoded = as_trials(rng.standard_normal((n_queries, 8)), whole["stimulus"].values[: 2 * n_queries : 2])
-    together = found(decoded, whole)
+    together = found(decoded, whole, first_pass=first_pass)
     starts = [0, 7, 8, 150, 300]
     parts = [whole.isel(stimulus=slice(*span)) for span in zip(starts, starts[1:], strict=False)]
-    apart = found(decoded, *parts)
+    apart = found(decoded, *parts, first_pass=first_pass)
     for name in ("similarity", "stimulus", "text", "rank"):
         np.testing.assert_array_equal(apart[name], together[name])
     np.testing.assert_array_equal(np.array(starts)[apart["shard"]] + apart["position"], together["position"])
