@@ -1,0 +1,277 @@
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+from brainlens_diffusion.kandinsky import generate
+from brainlens_diffusion.painting import ran_out
+from brainlens_diffusion.params import KandinskyParams
+
+import brainlens
+
+Make = Callable[..., xr.Dataset]
+
+
+@pytest.fixture
+def embedding(random_embedding: Make) -> xr.Dataset:
+    return random_embedding(16)
+
+
+def paint(folder: Path, embedding: xr.Dataset, context: brainlens.Context, **more: Any) -> xr.Dataset:
+    inputs = {key: more.pop(key) for key in ("initial", "latents") if key in more}
+    params = KandinskyParams(model=str(folder), **{"n_steps": 3, **more})
+    return generate(embedding=embedding, params=params, context=context, **inputs)
+
+
+def off(first: xr.DataArray | np.ndarray, second: xr.DataArray | np.ndarray) -> int:
+    """Return by how many grey values images differ at most."""
+    return int(np.abs(np.asarray(first).astype(int) - np.asarray(second).astype(int)).max())
+
+
+def test_an_image_is_the_same_alone_and_in_any_batch(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context
+) -> None:
+    whole = paint(kandinsky, embedding, context, n_candidates=3, batch_size=16)
+    for size in (1, 4):
+        split = paint(kandinsky, embedding, context, n_candidates=3, batch_size=size)
+        np.testing.assert_array_equal(whole["noise_seed"], split["noise_seed"])
+        # Rounding differs with the size of a batch, by one grey value at most.
+        assert off(whole["image"], split["image"]) <= 1
+
+
+def test_more_candidates_leave_the_first_as_it_is(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context
+) -> None:
+    one, four = (paint(kandinsky, embedding, context, n_candidates=count) for count in (1, 4))
+    assert off(one["image"], four["image"].isel(candidate=0)) <= 1
+    assert off(four["image"].isel(candidate=0), four["image"].isel(candidate=1)) > 1
+
+
+def test_one_item_is_painted_again_alone_by_the_seed_it_was_given(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context
+) -> None:
+    whole = paint(kandinsky, embedding, context, n_candidates=2, batch_size=16)
+    again = embedding.assign_coords(noise_seed=(("trial", "candidate"), whole["noise_seed"].values)).isel(trial=[3])
+    alone = paint(kandinsky, again, brainlens.Context(seed=999), n_candidates=2)
+    assert off(alone["image"].isel(trial=0), whole["image"].isel(trial=3)) <= 1
+    np.testing.assert_array_equal(alone["noise_seed"].isel(trial=0), whole["noise_seed"].isel(trial=3))
+    without = paint(kandinsky, embedding.isel(trial=[3]), context, n_candidates=2)
+    assert off(without["image"].isel(trial=0), whole["image"].isel(trial=3)) > 1
+
+
+def test_where_it_starts_is_seen_unless_strength_is_1(
+    kandinsky: Path, embedding: xr.Dataset, initial: xr.Dataset, context: brainlens.Context
+) -> None:
+    free = paint(kandinsky, embedding, context)["image"]
+    started = paint(kandinsky, embedding, context, initial=initial, strength=0.4)["image"]
+    assert off(started, free) > 1
+    np.testing.assert_array_equal(paint(kandinsky, embedding, context, initial=initial, strength=1.0)["image"], free)
+
+
+def test_latents_of_an_image_are_as_good_as_the_image(
+    kandinsky: Path, embedding: xr.Dataset, initial: xr.Dataset, context: brainlens.Context, embedding_of: Make
+) -> None:
+    from brainlens_diffusion.autoencoder import encode
+    from diffusers import VQModel
+
+    movq = VQModel.from_pretrained(kandinsky / "movq").eval().requires_grad_(False)
+    encoded = encode(movq, initial["image"].values, "cpu").flatten(2).transpose(1, 2).numpy()
+    latents = embedding_of(encoded).assign_attrs(grid=[8, 8])
+    for strength in (0.0, 0.5):
+        by_image = paint(kandinsky, embedding, context, initial=initial, strength=strength)
+        by_latents = paint(kandinsky, embedding, context, latents=latents, strength=strength)
+        assert off(by_image["image"], by_latents["image"]) <= 1
+
+
+@pytest.mark.parametrize("option", ["attention_slicing", "cpu_offload"])
+def test_what_saves_memory_changes_no_picture(
+    kandinsky: Path, embedding: xr.Dataset, initial: xr.Dataset, context: brainlens.Context, option: str
+) -> None:
+    plain = paint(kandinsky, embedding, context, initial=initial, strength=0.5)
+    saving = paint(kandinsky, embedding, context, initial=initial, strength=0.5, **{option: True})
+    assert off(plain["image"], saving["image"]) <= 1
+
+
+def test_a_network_is_lent_to_the_device_only_while_it_is_needed(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[tuple[str, str]] = []
+    before = torch.nn.Module.to
+
+    def to(self: torch.nn.Module, device: Any = None, *rest: Any, **more: Any) -> torch.nn.Module:
+        if isinstance(device, str):
+            moved.append((type(self).__name__, device))
+        return before(self, device, *rest, **more)
+
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    monkeypatch.setattr("diffusers.models.modeling_utils.ModelMixin.to", to)
+    paint(kandinsky, embedding, context, cpu_offload=True, batch_size=5)
+    assert moved == [("UNet2DConditionModel", "cpu")] * 2 + [("VQModel", "cpu")] * 2
+
+
+def test_bfloat16_paints_nearly_the_same(kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context) -> None:
+    half = paint(kandinsky, embedding, brainlens.Context(seed=context.seed, precision="bfloat16"))["image"]
+    full = paint(kandinsky, embedding, context)["image"]
+    assert off(half, full) > 0
+    assert np.abs(half.values.astype(int) - full.values.astype(int)).mean() < 4
+
+
+def test_images_lie_in_a_file_until_they_are_read(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context, tmp_path: Path
+) -> None:
+    kept = brainlens.Context(seed=context.seed, scratch=tmp_path)
+    made = paint(kandinsky, embedding, kept, n_candidates=2)
+    owner = made["image"].variable._data
+    while not isinstance(owner, np.memmap):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.array
+    assert Path(owner.filename) == tmp_path / "images.raw"
+    assert (tmp_path / "images.raw").stat().st_size == made["image"].size
+    xr.testing.assert_identical(made, paint(kandinsky, embedding, context, n_candidates=2))
+
+
+def test_the_registry_stores_what_lies_in_the_file(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context, initial: xr.Dataset, tmp_path: Path
+) -> None:
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    registry.put("decoded", embedding)
+    registry.put("small", initial.isel(y=slice(8)))
+    given = {"embedding": "decoded", "model": str(kandinsky), "n_steps": 3, "device": "cpu", "seed": context.seed}
+    name = registry.compute("diffusion.kandinsky", **given)
+    np.testing.assert_array_equal(registry[name]["image"], paint(kandinsky, embedding, context)["image"])
+    with pytest.raises(brainlens.DimensionError, match="with 32 x 32 pixels, found"):
+        registry.compute("diffusion.kandinsky", **given, initial="small", strength=0.5, name="wrong")
+    assert "wrong" not in registry.list()
+    assert list((tmp_path / "study.zarr").rglob("images.*")) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np, torch, xarray as xr
+torch.set_num_threads(1)
+import brainlens
+from brainlens_diffusion import kandinsky, painting
+from brainlens_diffusion.params import KandinskyParams
+
+scratch, model, values = Path(sys.argv[1]), sys.argv[2], np.load(sys.argv[3])
+labels = {name: ("trial", np.arange(len(values))) for name in ("trial", "stimulus_id")}
+embedding = xr.Dataset({"embedding": (("trial", "channel"), values)}, labels, {"model": "some-model"})
+before, count, killed = painting.paint_batch, 0, False
+
+def paint_batch(*given):
+    global count
+    count += 1
+    if killed and count == 2:
+        # As if the kill had come while a batch was being written.
+        with (scratch / "images.raw").open("ab") as file:
+            file.write(bytes(5000))
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(*given)
+
+painting.paint_batch = paint_batch
+params = KandinskyParams(model=model, n_steps=3, batch_size=2)
+child = os.fork()
+killed = not child
+end = 0 if killed else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+made = kandinsky.generate(embedding=embedding, params=params, context=brainlens.Context(seed=2, scratch=scratch))
+straight = kandinsky.generate(embedding=embedding, params=params, context=brainlens.Context(seed=2))
+print(end, count, bool((made["image"].values == straight["image"].values).all()), bool(made["image"].any()))
+"""
+
+
+def test_a_killed_call_goes_on_to_the_very_same_images(kandinsky: Path, embedding: xr.Dataset, tmp_path: Path) -> None:
+    np.save(tmp_path / "values.npy", embedding["embedding"])
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(kandinsky), str(tmp_path / "values.npy")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # Of three batches one was there; three more were painted without a scratch folder.
+    assert done.stdout.split() == [str(-signal.SIGKILL.value), "5", "True", "True"]
+
+
+def test_what_another_model_left_is_not_gone_on_with(
+    kandinsky: Path, embedding: xr.Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = brainlens.Context(seed=2, scratch=tmp_path)
+    expected = paint(kandinsky, embedding, brainlens.Context(seed=2))
+    paint(kandinsky, embedding, context)
+    (tmp_path / "images.raw").write_bytes(bytes(5 * 32 * 32 * 3))
+    assert not paint(kandinsky, embedding, context)["image"].any()
+    record = json.loads((tmp_path / "images.json").read_text())
+    record["model"][0][2] += 1
+    (tmp_path / "images.json").write_text(json.dumps(record))
+    xr.testing.assert_equal(paint(kandinsky, embedding, context), expected)
+    assert "The model was exchanged since" in caplog.text
+
+
+FULL = """
+import json, logging, resource, sys
+import numpy as np, torch, xarray as xr
+torch.set_num_threads(1)
+import brainlens
+from brainlens_diffusion import kandinsky, painting
+from brainlens_diffusion.params import KandinskyParams
+
+model, values, image_bytes = sys.argv[1], np.load(sys.argv[2]), int(sys.argv[3])
+labels = {name: ("trial", np.arange(len(values))) for name in ("trial", "stimulus_id")}
+embedding = xr.Dataset({"embedding": (("trial", "channel"), values)}, labels, {"model": "some-model"})
+params = KandinskyParams(model=model, n_steps=3, batch_size=5)
+
+def call():
+    return kandinsky.generate(embedding=embedding, params=params, context=brainlens.Context(seed=2))
+
+expected, before, sizes = call(), painting.denoise, []
+
+def denoise(scheduler, predict, noise, **more):
+    filled = torch.zeros(len(noise) * image_bytes, dtype=torch.uint8)
+    found = before(scheduler, predict, noise, **more)
+    sizes.append(len(noise))
+    return found
+
+painting.denoise = denoise
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+made = call()
+off = np.abs(made["image"].values.astype(int) - expected["image"].values.astype(int)).max()
+image_bytes = 2**30
+try:
+    call()
+except brainlens.DeviceError as error:
+    print(json.dumps([sizes, int(off), str(error)]))
+"""
+
+
+def test_where_memory_runs_out_batches_get_smaller_and_pictures_stay(
+    kandinsky: Path, embedding: xr.Dataset, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "values.npy", embedding["embedding"])
+    command = [sys.executable, "-c", FULL, str(kandinsky), str(tmp_path / "values.npy"), "80000000"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    sizes, difference, said = json.loads(done.stdout)
+    assert sizes == [2, 2, 1]
+    assert difference <= 1
+    assert "Going on with 2 images at a time." in done.stderr
+    assert said.startswith("device 'cpu': expected memory for one image at a time, found it full (")
+    assert said.endswith("choose precision='bfloat16', or take a larger device.")
+
+
+def test_running_out_of_memory_is_told_from_other_errors() -> None:
+    assert ran_out(torch.OutOfMemoryError("CUDA out of memory"))
+    assert ran_out(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"))
+    assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def test_another_error_is_not_taken_for_a_full_memory(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("brainlens_diffusion.painting.denoise", fail)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        paint(kandinsky, embedding, context)
