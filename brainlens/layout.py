@@ -17,6 +17,8 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 RAW_FROM_BYTES = 2**20
 CHUNK_BYTES = 32 * 2**20
 CRC_BYTES = 4
+# Of text some rows are read, those of hits; a chunk is decoded whole.
+TEXT_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -50,5 +52,6 @@ def plan_layout(variable: xr.Variable, *, is_coordinate: bool = False) -> Layout
         return Layout(chunks=tuple(max(1, size) for size in shape), raw=False)
     n_chunks = min(shape[0], max(1, math.ceil(size_bytes / CHUNK_BYTES)))
     rows = math.ceil(shape[0] / n_chunks)
+    rows = rows if variable.dtype.kind not in "OTU" else min(rows, TEXT_ROWS)
     raw = numeric and not is_coordinate and size_bytes >= RAW_FROM_BYTES
     return Layout(chunks=(rows, *shape[1:]), raw=raw)

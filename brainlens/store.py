@@ -310,11 +310,36 @@ def _digest(path: Path) -> tuple[int, str]:
     return path.stat().st_size, manifest.file_digest(path)
 
 
+class _TextBackend(xr.backends.BackendArray):
+    """Text behind a lazy variable, given out as Python text in an object array.
+
+    That is the dtype that every numpy and pandas function takes.
+    """
+
+    def __init__(self, variable: xr.Variable) -> None:
+        self.variable = variable
+        self.shape = variable.shape
+        self.dtype = np.dtype(object)
+
+    def __getitem__(self, key: Any) -> Any:
+        indexing = xr.core.indexing
+        support = indexing.IndexingSupport.OUTER
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        return np.asarray(np.asarray(self.variable[key].values).astype(object))
+
+
 def _with_text(dataset: xr.Dataset, name: Any) -> xr.Dataset:
-    """Give text the dtype that every numpy and pandas function takes: Python text in an object array."""
+    """Give text the dtype that every numpy and pandas function takes; only that of an index is read now."""
     variable = dataset[name].variable
-    values = np.asarray(variable.values).astype(object)
-    plain = xr.Variable(variable.dims, values, variable.attrs)
+    data: Any
+    if name in dataset.indexes or not variable.size:
+        data = np.asarray(variable.values).astype(object)
+    else:
+        data = xr.core.indexing.LazilyIndexedArray(_TextBackend(variable))
+        data = xr.core.indexing.MemoryCachedArray(xr.core.indexing.CopyOnWriteArray(data))
+    plain = xr.Variable(variable.dims, data, variable.attrs)
     return dataset.assign_coords({name: plain}) if name in dataset.coords else dataset.assign({name: plain})
 
 

@@ -202,6 +202,25 @@ def test_text_comes_back_as_plain_text_that_pandas_and_numpy_take(place):
     assert np.isin(found.twice, ["a"]).sum() == 1
 
 
+@pytest.mark.parametrize("is_coordinate", [False, True])
+def test_text_is_read_where_it_is_looked_at(place, is_coordinate):
+    words = np.array([f"word {row}" for row in range(40_000)], dtype=object)
+    dataset = xr.Dataset({"n": ("item", np.arange(40_000)), "word": ("item", words)})
+    put(place, "x", dataset.set_coords("word") if is_coordinate else dataset)
+    chunks = sorted((place.root / "x/word/c").iterdir())
+    assert len(chunks) == 3
+    # What lies in a chunk that is damaged is missed only where it is looked at.
+    chunks[1].write_bytes(bytes(chunks[1].stat().st_size))
+    found = open_dataset(place, "x")
+    rows = np.array([39_999, 3, 39_999])
+    assert found.word[rows].values.tolist() == words[rows].tolist()
+    assert found.word[5].item() == "word 5"
+    assert found.isel(item=slice(2, 0, -1)).word.values.tolist() == ["word 2", "word 1"]
+    assert found.word.dtype == object
+    with pytest.raises(ValueError, match="checksum do not match"):
+        found.word.values  # noqa: B018
+
+
 def test_a_dataset_whose_variable_is_called_c_can_be_stored(place):
     put(place, "x", xr.Dataset({"c": ("trial", np.arange(3.0))}))
     assert open_dataset(place, "x").c.values.tolist() == [0, 1, 2]
