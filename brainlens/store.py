@@ -337,8 +337,9 @@ def _with_text(dataset: xr.Dataset, name: Any) -> xr.Dataset:
     if name in dataset.indexes or not variable.size:
         data = np.asarray(variable.values).astype(object)
     else:
-        data = xr.core.indexing.LazilyIndexedArray(_TextBackend(variable))
-        data = xr.core.indexing.MemoryCachedArray(xr.core.indexing.CopyOnWriteArray(data))
+        indexing: Any = xr.core.indexing
+        lazy = indexing.LazilyIndexedArray(_TextBackend(variable))
+        data = indexing.MemoryCachedArray(indexing.CopyOnWriteArray(lazy))
     plain = xr.Variable(variable.dims, data, variable.attrs)
     return dataset.assign_coords({name: plain}) if name in dataset.coords else dataset.assign({name: plain})
 
