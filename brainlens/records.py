@@ -38,7 +38,7 @@ _ROLE_OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 _ROLE_INPUTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "decoder": {"response": "response", "target": "embedding"},
-        "encoder": {"target": "embedding", "response": "response"},
+        "encoder": {"features": "embedding", "response": "response"},
     }
 )
 
@@ -100,10 +100,11 @@ class Component:
     params
         Subclass of `Params` with a default and a description for every field.
     inputs
-        Name of each input dataset to its kind (`"embedding"`) or an `Input`. Decoders and encoders have
-        `response` and `target`, whose kinds may be narrowed here; a decoder may name further embeddings of the same
-        stimuli, which its `fit` gets by name, row for row its trials. An optional input that is not given comes as
-        None. A decoder of several subjects at once says `Input("response", many=True)`.
+        Name of each input dataset to its kind (`"embedding"`) or an `Input`. Decoders have `response` and `target`,
+        encoders `features` and `response`, whose kinds may be narrowed here. A decoder may name further embeddings of
+        the same stimuli, which its `fit` gets by name, row for row its trials. An optional input that is not given
+        comes as None. A decoder of several subjects at once says `Input("response", many=True)`, an encoder of several
+        feature spaces `Input("embedding", many=True)` of `features`.
     output
         Kinds of the datasets that come out.
     uses_device
@@ -150,25 +151,10 @@ class Component:
         own = _ROLE_INPUTS.get(self.role, {})
         inputs = {**own, **self.inputs}
         frozen = {key: kind if isinstance(kind, Input) else Input(kind) for key, kind in inputs.items()}
-        if own:
-            if frozen["target"].many and not frozen["response"].many:
-                raise PluginError(
-                    f"component {self.name!r}: expected several targets only with several responses, found "
-                    "Input(many=True) for 'target' alone. Say it of 'response'; 'target' follows."
-                )
-            for key in frozen.keys() - own.keys():
-                if self.role != "decoder" or frozen[key].kind != "embedding":
-                    kept = (
-                        "'response' and 'target', and further embeddings"
-                        if self.role == "decoder"
-                        else ("'target' and 'response' only")
-                    )
-                    raise PluginError(
-                        f"component {self.name!r}: expected the inputs {kept}, found {key!r} of kind "
-                        f"{frozen[key].kind!r}. Make it a parameter, or the component an analysis."
-                    )
-            for key in frozen.keys() - {"response"}:
-                frozen[key] = replace(frozen[key], many=frozen["response"].many)
+        if self.role == "decoder":
+            _follow_response(self.name, frozen)
+        if self.role == "encoder":
+            _refuse_other_inputs(self.name, frozen)
         object.__setattr__(self, "inputs", MappingProxyType(frozen))
         output: Any = self.output
         object.__setattr__(self, "output", (output,) if isinstance(output, str) else tuple(output))
@@ -312,6 +298,36 @@ class Result:
     entry: Entry
     registry: str
     provenance: Mapping[str, Any]
+
+
+def _follow_response(name: str, inputs: dict[str, Input]) -> None:
+    """Let the embeddings of a decoder be several where its responses are; refuse inputs of other kinds."""
+    if inputs["target"].many and not inputs["response"].many:
+        raise PluginError(
+            f"component {name!r}: expected several targets only with several responses, found Input(many=True) for "
+            "'target' alone. Say it of 'response'; 'target' follows."
+        )
+    for key in inputs.keys() - {"response", "target"}:
+        if inputs[key].kind != "embedding":
+            raise PluginError(
+                f"component {name!r}: expected the inputs 'response' and 'target', and further embeddings, found "
+                f"{key!r} of kind {inputs[key].kind!r}. Make it a parameter, or the component an analysis."
+            )
+    for key in inputs.keys() - {"response"}:
+        inputs[key] = replace(inputs[key], many=inputs["response"].many)
+
+
+def _refuse_other_inputs(name: str, inputs: Mapping[str, Input]) -> None:
+    for key in inputs.keys() - _ROLE_INPUTS["encoder"].keys():
+        raise PluginError(
+            f"component {name!r}: expected the inputs 'features' and 'response' only, found {key!r} of kind "
+            f"{inputs[key].kind!r}. Make it a parameter, or 'features' several: Input('embedding', many=True)."
+        )
+    if inputs["response"].many:
+        raise PluginError(
+            f"component {name!r}: expected one response, found Input(many=True) for 'response': an encoder is fitted "
+            "to one subject. Say it of 'features'."
+        )
 
 
 def _with_text_paths(value: Any) -> Any:

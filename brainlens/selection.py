@@ -130,7 +130,7 @@ def folds(dataset: xr.Dataset, by: str, *, n_folds: int | None = None, seed: int
     return [Fold(label, np.flatnonzero(~test), np.flatnonzero(test)) for label, test in left_out]
 
 
-def join_targets(response: xr.Dataset, target: xr.Dataset) -> np.ndarray:
+def join_targets(response: xr.Dataset, target: xr.Dataset, *, called: str = "target") -> np.ndarray:
     """Find the row of a target dataset that belongs to each trial.
 
     Parameters
@@ -140,6 +140,8 @@ def join_targets(response: xr.Dataset, target: xr.Dataset) -> np.ndarray:
     target
         With dim and coordinate `stimulus`, matched with `stimulus_id`; or with dim and coordinate `trial`, which must
         hold the same trials, in any order.
+    called
+        What errors call the target dataset.
 
     Returns
     -------
@@ -160,33 +162,33 @@ def join_targets(response: xr.Dataset, target: xr.Dataset) -> np.ndarray:
     """
     if "stimulus" in target.dims:
         shown = _trial_labels(response, "stimulus_id")
-        return _match(shown, _dim_labels(target, "stimulus"), what="stimulus")
+        return _match(shown, _dim_labels(target, "stimulus"), what="stimulus", called=called)
     if "trial" not in target.dims:
         raise DimensionError(
-            f"target: expected a dim 'stimulus' or 'trial', found {tuple(map(str, target.sizes))!r}. "
+            f"{called}: expected a dim 'stimulus' or 'trial', found {tuple(map(str, target.sizes))!r}. "
             "Give embeddings of stimuli, or of the same trials."
         )
     trials, targets = _dim_labels(response, "trial"), _dim_labels(target, "trial")
     if len(trials) != len(targets):
         raise DimensionError(
-            f"target: expected the {len(trials)} trials of the response, found {len(targets)}. Select or average the "
-            "trials of both alike, or give a target with a dim 'stimulus'."
+            f"{called}: expected the {len(trials)} trials of the response, found {len(targets)}. Select or average the "
+            f"trials of both alike, or give a {called} with a dim 'stimulus'."
         )
-    rows = _match(trials, targets, what="trial")
+    rows = _match(trials, targets, what="trial", called=called)
     if "stimulus_id" in response.coords and "stimulus_id" in target.coords:
         _refuse_other_stimuli(
-            _trial_labels(response, "stimulus_id"), _trial_labels(target, "stimulus_id")[rows], trials
+            _trial_labels(response, "stimulus_id"), _trial_labels(target, "stimulus_id")[rows], trials, called
         )
     return rows
 
 
-def _refuse_other_stimuli(shown: np.ndarray, targeted: np.ndarray, trials: np.ndarray) -> None:
+def _refuse_other_stimuli(shown: np.ndarray, targeted: np.ndarray, trials: np.ndarray, called: str) -> None:
     differ = np.asarray(shown != targeted)
     if differ.any():
         raise DimensionError(
-            f"target: expected the same stimulus in trials of the same label, found others in {int(differ.sum())} of "
+            f"{called}: expected the same stimulus in trials of the same label, found others in {int(differ.sum())} of "
             f"{len(trials)} trials: {listed(trials[differ])}. The two datasets number their trials differently; "
-            "give a target with a dim 'stimulus'."
+            f"give a {called} with a dim 'stimulus'."
         )
 
 
@@ -246,22 +248,22 @@ def _apportion(fractions: np.ndarray, n: int) -> np.ndarray:
     return np.asarray(counts)
 
 
-def _match(wanted: np.ndarray, known: np.ndarray, *, what: str) -> np.ndarray:
+def _match(wanted: np.ndarray, known: np.ndarray, *, what: str, called: str) -> np.ndarray:
     """Return the position among `known` of each wanted label."""
     kinds = _label_kind(wanted), _label_kind(known)
     if kinds[0] != kinds[1]:
         raise DimensionError(
             f"{what} labels: expected one kind on both sides, found {kinds[0]} in the response ({listed(wanted[:1])}) "
-            f"and {kinds[1]} in the target ({listed(known[:1])}); 1 and '1' are never taken for the same. "
-            f"Convert one side, such as target.assign_coords({what}=target[{what!r}].astype(...))."
+            f"and {kinds[1]} in the {called} ({listed(known[:1])}); 1 and '1' are never taken for the same. "
+            f"Convert one side, such as dataset.assign_coords({what}=dataset[{what!r}].astype(...))."
         )
     rows: np.ndarray = pd.Index(known).get_indexer(pd.Index(wanted))
     if (rows < 0).any():
         absent = np.unique(wanted[rows < 0])
         raise DimensionError(
-            f"target: expected a row for each of {len(np.unique(wanted))} {what} labels of the response, found none "
+            f"{called}: expected a row for each of {len(np.unique(wanted))} {what} labels of the response, found none "
             f"for {len(absent)} of them, in {int((rows < 0).sum())} of {len(wanted)} trials: {listed(absent)}. "
-            f"The target has {len(known)}: {listed(known)}. Add the missing ones, or drop those trials."
+            f"The {called} has {len(known)}: {listed(known)}. Add the missing ones, or drop those trials."
         )
     return rows
 

@@ -18,7 +18,7 @@ from brainlens.records import Context, Params
 
 
 class Trainable(abc.ABC):
-    """A component that is fitted: a decoder (`response` to `target`) or an encoder (`target` to `response`).
+    """A component that is fitted: a decoder (`response` to `target`) or an encoder (`features` to `response`).
 
     Parameters
     ----------
@@ -42,29 +42,31 @@ class Trainable(abc.ABC):
         self.context = context
 
     @abc.abstractmethod
-    def fit(self, response: Any, target: Any) -> None:
-        """Learn from trials that are aligned already.
+    def fit(self, known: Any, wanted: Any, /) -> None:
+        """Learn from trials that are aligned already: `fit(response, target)` or `fit(features, response)`.
 
-        Both may be larger than memory: they are read where they are indexed. `response["response"].values` is all of
+        All may be larger than memory: they are read where they are indexed. `response["response"].values` is all of
         it in memory, and stays there; `response["response"].isel(trial=rows).values` reads and standardises some
-        rows only, those of a stored array from 1 MiB through its memory map.
+        rows only, those of a stored array from 1 MiB through its memory map, and `.isel(voxel=columns)` some sites.
 
         Parameters
         ----------
         response
             Follows schema response; dims (trial, voxel); float32; standardised as the user asked.
-        target
-            Follows schema embedding; dims (trial, channel) or (trial, token, channel), row for row the
-            trials of `response`.
+        target, features
+            Follow schema embedding; dims (trial, channel) or (trial, token, channel), row for row the trials of
+            `response`, in their own unit.
 
         A decoder of several subjects (`Input("response", many=True)`) gets a list of either, one dataset for each
-        subject, also when there is but one; `attrs["subject"]` of each response says whose it is.
+        subject, also when there is but one; `attrs["subject"]` of each response says whose it is. An encoder of several
+        feature spaces (`features`: `Input("embedding", many=True)`) gets a list of those, also when there is but one;
+        `attrs["model"]` of each says which it is.
         """
 
     def start_from(self, state: Mapping[str, np.ndarray], model: xr.Dataset) -> None:
         """Take over what another model of the same component has learnt, before `fit` is called.
 
-        A decoder that can go on from a model writes this method; by default it refuses.
+        A component that can go on from a model writes this method; by default it refuses.
 
         Parameters
         ----------
@@ -77,27 +79,29 @@ class Trainable(abc.ABC):
         Raises
         ------
         ParameterError
-            If this decoder cannot start from a model.
+            If this component cannot start from a model.
         """
         raise ParameterError(
-            f"start: expected a decoder that can start from a model, found {type(self).__name__}, which cannot. Fit "
-            "without start, or give the decoder a method start_from(state, model)."
+            f"start: expected a component that can start from a model, found {type(self).__name__}, which cannot. Fit "
+            "without start, or give it a method start_from(state, model)."
         )
 
     @abc.abstractmethod
-    def predict(self, response: xr.Dataset) -> xr.Dataset:
+    def predict(self, known: Any, /) -> xr.Dataset:
         """Predict for trials, in the order they come.
 
         Parameters
         ----------
-        response
-            As in `fit`: same voxels in the same order, any trials. Always of one subject.
+        response, features
+            As in `fit`: a decoder gets a response of the same voxels in the same order, always of one subject; an
+            encoder features of the same spaces in the same order. Any trials; an encoder is asked for some at a time.
 
         Returns
         -------
         Dataset
-            `embedding` with dims (trial, channel) or (trial, token, channel), float. Labels and
-            attributes that are left out are filled in by the core.
+            Of a decoder `embedding` with dims (trial, channel) or (trial, token, channel), of an encoder `response`
+            with dims (trial, voxel) as in `fit`, standardised; float. Labels and attributes that are left out are
+            filled in by the core, which also turns responses back into their unit.
         """
 
     def state(self) -> dict[str, np.ndarray]:

@@ -1,10 +1,11 @@
-"""Make trials ready for a decoder, and label what it predicts: which trials, which sites, whose labels."""
+"""Make trials ready for a decoder or encoder: which trials, which sites, and which of them a model has met."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -12,9 +13,9 @@ import pandas as pd
 import xarray as xr
 
 from brainlens.averages import Standardize, average_trials
-from brainlens.errors import DimensionError, ParameterError, PluginError, closest, listed
+from brainlens.errors import DimensionError, ParameterError, closest, listed
 from brainlens.labels import SPLITS
-from brainlens.records import Component
+from brainlens.records import Entry
 from brainlens.rois import select_roi
 from brainlens.schema import row_blocks
 from brainlens.selection import join_targets
@@ -58,6 +59,51 @@ class Preparation:
         return {"roi": self.roi, "average": list(self.average), "standardize": self.standardize, "split": self.split}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trials:
+    """The trials of one response: chosen, made ready, and embeddings of the same stimuli, row for row.
+
+    Parameters
+    ----------
+    entry
+        The stored response.
+    chosen, response
+        Its trials before and after averaging; not standardised.
+    aligned
+        By input: an embedding of those trials, a list of several, or None where none was given.
+    embeddings
+        As they are stored: those whose labels a model keeps.
+    """
+
+    entry: Entry
+    chosen: xr.Dataset
+    response: xr.Dataset
+    aligned: Mapping[str, Any]
+    embeddings: Sequence[xr.Dataset]
+
+    def select(self, rows: np.ndarray) -> Trials:
+        """Keep some of the trials that were made ready, by position."""
+        aligned = {key: _select_rows(each, rows) for key, each in self.aligned.items()}
+        return replace(self, response=self.response.isel(trial=rows), aligned=aligned)
+
+
+def _select_rows(embedding: Any, rows: np.ndarray) -> Any:
+    if isinstance(embedding, list):
+        return [each.isel(trial=rows) for each in embedding]
+    return None if embedding is None else embedding.isel(trial=rows)
+
+
+@contextlib.contextmanager
+def named(what: str, *, of: int) -> Iterator[None]:
+    """Say of which dataset an error is, where there are several."""
+    try:
+        yield
+    except (DimensionError, ParameterError) as error:
+        if of == 1:
+            raise
+        raise type(error)(f"{what}: {error}") from error
+
+
 def coordinate_names(average: str | Sequence[str]) -> tuple[str, ...]:
     """Return names of coordinates, which as text are separated by commas.
 
@@ -71,7 +117,9 @@ def coordinate_names(average: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(average)
 
 
-def select_trials(response: xr.Dataset, preparation: Preparation, *, default: str) -> xr.Dataset:
+def select_trials(
+    response: xr.Dataset, preparation: Preparation, *, default: str, called: str = "response"
+) -> xr.Dataset:
     """Keep the trials of one part of `split`; `default` says which part where the user did not.
 
     Raises
@@ -84,7 +132,7 @@ def select_trials(response: xr.Dataset, preparation: Preparation, *, default: st
         return response
     if "split" not in response.coords:
         raise DimensionError(
-            f"split {part!r}: the response has no coordinate 'split'. Make one with brainlens.split_trials, or use "
+            f"split {part!r}: the {called} has no coordinate 'split'. Make one with brainlens.split_trials, or use "
             "split='all'."
         )
     inside = np.flatnonzero(np.asarray(response["split"].values, dtype=str) == part)
@@ -106,7 +154,9 @@ def prepare_trials(response: xr.Dataset, preparation: Preparation) -> xr.Dataset
     return average_trials(response, by=preparation.average) if preparation.average else response
 
 
-def align_targets(response: xr.Dataset, target: xr.Dataset, *, unused: np.ndarray | None = None) -> xr.Dataset:
+def align_targets(
+    response: xr.Dataset, target: xr.Dataset, *, unused: np.ndarray | None = None, called: str = "target"
+) -> xr.Dataset:
     """Return the targets of trials, row for row, with the trials' labels.
 
     Parameters
@@ -117,6 +167,8 @@ def align_targets(response: xr.Dataset, target: xr.Dataset, *, unused: np.ndarra
         With a dim `stimulus`, or with a dim `trial` and the same trials.
     unused
         Labels of trials that were left out of the response by their split, and so are left out of the target.
+    called
+        What errors call the target.
 
     Raises
     ------
@@ -125,7 +177,7 @@ def align_targets(response: xr.Dataset, target: xr.Dataset, *, unused: np.ndarra
     """
     if unused is not None and "trial" in target.coords:
         target = target.isel(trial=np.flatnonzero(~np.isin(target["trial"].values, unused)))
-    rows = join_targets(response, target)
+    rows = join_targets(response, target, called=called)
     if "stimulus" in target.dims:
         aligned = target.isel(stimulus=rows).drop_vars("stimulus").rename(stimulus="trial")
     else:
@@ -159,10 +211,14 @@ def training_rows(chosen: xr.Dataset, digest: str) -> xr.Dataset:
     Returns
     -------
     Dataset
-        `training_digest` (training_trial), uint64, and the trials' labels; `attrs["training_responses"]`.
+        `training_digest` (training_trial), uint64, and the labels of the trials and of the stimuli that they showed;
+        `attrs["training_responses"]`.
     """
     rows = xr.Dataset({"training_digest": ("training_trial", trial_digests(chosen))})
-    return rows.assign_coords(training_trial=chosen["trial"].values).assign_attrs(training_responses=[digest])
+    labels: dict[str, Any] = {"training_trial": chosen["trial"].values}
+    if "stimulus_id" in chosen.coords:
+        labels["training_stimulus"] = ("training_trial", chosen["stimulus_id"].values)
+    return rows.assign_coords(labels).assign_attrs(training_responses=[digest])
 
 
 def rows_of_model(fitted: xr.Dataset, digest: str) -> xr.Dataset:
@@ -186,17 +242,19 @@ def join_training_rows(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     codes = [
         np.array([digests.index(item) for item in part.attrs["training_responses"]])[_codes(part)] for part in parts
     ]
-    labels = [part["training_trial"].values for part in parts]
-    mixed = len({array.dtype.kind in "OUT" for array in labels}) > 1
-    columns = {
-        "training_trial": np.concatenate([array.astype(str) for array in labels] if mixed else labels),
-        "training_response": np.concatenate(codes),
-        "training_digest": np.concatenate([part["training_digest"].values for part in parts]),
-    }
+    labels = [name for name in ("training_trial", "training_stimulus") if all(name in part.coords for part in parts)]
+    columns = {name: _joined([part[name].values for part in parts]) for name in (*labels, "training_digest")}
+    columns["training_response"] = np.concatenate(codes)
     table = pd.DataFrame(columns).drop_duplicates()
     rows = xr.Dataset({name: ("training_trial", table[name].to_numpy()) for name in columns})
-    rows = rows.set_coords("training_response").assign_attrs(training_responses=digests)
+    rows = rows.set_coords(["training_response", *labels]).assign_attrs(training_responses=digests)
     return rows.drop_vars("training_response") if len(digests) == 1 else rows
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Put labels behind each other, as text where those of some are text."""
+    mixed = len({array.dtype.kind in "OUT" for array in arrays}) > 1
+    return np.concatenate([array.astype(str) for array in arrays] if mixed else arrays)
 
 
 def add_training_rows(frame: xr.Dataset, rows: xr.Dataset) -> xr.Dataset:
@@ -237,6 +295,28 @@ def mark_training(response: xr.Dataset, rows: xr.Dataset, *, digest: str, averag
         groups = pd.DataFrame({name: response[name].values for name in average})
         seen = pd.Series(seen).groupby([groups[name] for name in average], dropna=False).transform("any").to_numpy()
     return response.assign_coords(in_training=("trial", seen))
+
+
+def mark_stimuli(trials: xr.Dataset, rows: xr.Dataset) -> xr.Dataset:
+    """Say of each trial whether its stimulus was shown in a trial that the model was fitted on.
+
+    Parameters
+    ----------
+    trials
+        With `stimulus_id` (trial).
+    rows
+        Of the model, as `rows_of_model` returns them.
+    """
+    return trials.assign_coords(
+        in_training=("trial", same_labels(trials["stimulus_id"].values, rows["training_stimulus"].values))
+    )
+
+
+def same_labels(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return of each label whether it is among those that are known; as text where either are text."""
+    if {labels.dtype.kind, known.dtype.kind} & set("OUT"):
+        return np.asarray(pd.Index(list(map(str, labels.tolist()))).isin(set(map(str, known.tolist()))))
+    return np.isin(labels, known)
 
 
 def refuse_other_origin(response: xr.Dataset, fitted: xr.Dataset, model: str) -> None:
@@ -297,59 +377,6 @@ def select_sites(response: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
                     f"of {len(wanted)}: {listed(moved)}. The two number their {site}s differently."
                 )
     return response
-
-
-def label_prediction(made: Any, response: xr.Dataset, fitted: xr.Dataset, component: Component) -> xr.Dataset:
-    """Check what `predict` gave back, and add the labels and attributes that it left out.
-
-    Raises
-    ------
-    PluginError
-        If it is no dataset with `embedding`, or its trials or channels are not those that were asked for.
-    """
-    if not isinstance(made, xr.Dataset) or "embedding" not in made:
-        found = (
-            f"a dataset with {', '.join(map(repr, made.data_vars)) or 'no variable'}"
-            if isinstance(made, xr.Dataset)
-            else type(made).__name__
-        )
-        raise PluginError(
-            f"component {component.name!r}: expected predict to return an xarray.Dataset with 'embedding', found "
-            f"{found}."
-        )
-    if made.sizes.get("trial") != response.sizes["trial"]:
-        raise PluginError(
-            f"component {component.name!r}: expected {response.sizes['trial']} predicted trials, found "
-            f"{made.sizes.get('trial')}."
-        )
-    for dim in ("trial", "channel", "token"):
-        labels = response["trial"] if dim == "trial" else fitted.coords.get(dim)
-        if labels is None:
-            continue
-        if dim not in made["embedding"].dims:
-            raise PluginError(
-                f"component {component.name!r}: expected 'embedding' with a dim {dim!r} as in the target, found "
-                f"{', '.join(map(str, made['embedding'].dims))}."
-            )
-        if len(labels) != made.sizes[dim]:
-            raise PluginError(
-                f"component {component.name!r}: expected {len(labels)} along {dim!r}, found {made.sizes[dim]}."
-            )
-        if dim in made.coords and not np.array_equal(made[dim].values, labels.values):
-            raise PluginError(
-                f"component {component.name!r}: predict changed the labels of {dim!r}; expected them in the order "
-                "given."
-            )
-    coords = {name: coord for name, coord in response.coords.items() if coord.dims == ("trial",)}
-    coords |= {
-        name: coord
-        for name, coord in fitted.coords.items()
-        if coord.dims and coord.dims[0] in ("channel", "token") and coord.dims[0] in made.dims
-    }
-    attrs = {key: response.attrs[key] for key in ("subject",) if key in response.attrs}
-    return made.assign_coords(coords).assign_attrs(
-        {**attrs, **made.attrs, "schema": "embedding.v1", "model": fitted.attrs["model"]}
-    )
 
 
 def site_of(dataset: xr.Dataset) -> str:

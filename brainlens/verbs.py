@@ -71,7 +71,7 @@ def _make_fit(component: Component) -> click.Command:
     def run(ctx: click.Context, /, **options: Any) -> None:
         click.echo(open_registry(ctx).fit(component.name, **given_options(component, options)))
 
-    texts = {**_FITTING, "start": "Name of a stored model of the same decoder from which it starts. [optional]"}
+    texts = {**_FITTING, "start": "Name of a stored model of the same component from which it starts. [optional]"}
     fitting: list[click.Parameter] = [click.Option([f"--{key}"], help=text) for key, text in texts.items()]
     return _component_command(component, run, [name_option(), *fitting, *common_options(device=True)])
 
@@ -97,8 +97,19 @@ def _make_cross_predict(component: Component) -> click.Command:
 VERBS: list[click.Command] = []
 for _verb, _roles, _make, _text in (
     ("ingest", ("importer",), _make_ingest, "Bring files in: brainlens ingest IMPORTER NAME --option value."),
-    ("fit", ("decoder",), _make_fit, "Fit a decoder: brainlens fit DECODER --response NAME --target NAME."),
-    ("cross-predict", ("decoder",), _make_cross_predict, "Predict every trial by a decoder fitted without its fold."),
+    (
+        "fit",
+        ("decoder", "encoder"),
+        _make_fit,
+        "Fit a decoder: brainlens fit DECODER --response NAME --target NAME, or an encoder: brainlens fit ENCODER "
+        "--features NAME --response NAME.",
+    ),
+    (
+        "cross-predict",
+        ("decoder", "encoder"),
+        _make_cross_predict,
+        "Predict every trial by a decoder or encoder fitted without its fold.",
+    ),
     (
         "compute",
         ("analysis", "embedder", "generator"),
@@ -115,7 +126,10 @@ for _verb, _roles, _make, _text in (
 
 @click.command(cls=Command)
 @click.argument("model")
-@click.option("--response", required=True, help="Name of a stored response.")
+@click.option("--response", help="Name of a stored response, for a decoder.")
+@click.option(
+    "--features", multiple=True, help="Name of stored features, for an encoder; the option several times for several."
+)
 @click.option("--name", help="Name of the result. [default: made from model and inputs]")
 @click.option("--average", default="", help=_FITTING["average"])
 @click.option("--split", help="train, val, test or all. [default: test where there is a split]")
@@ -126,8 +140,10 @@ for _verb, _roles, _make, _text in (
 @registry_option
 @click.pass_context
 def predict(ctx: click.Context, /, model: str, **options: Any) -> None:
-    """Predict with a stored model."""
-    click.echo(open_registry(ctx).predict(model, **options))
+    """Predict with a stored model: embeddings from a response, or responses from features."""
+    names = [name.strip() for text in options.pop("features") for name in text.split(",") if name.strip()]
+    features = names[0] if len(names) == 1 else names or None
+    click.echo(open_registry(ctx).predict(model, features=features, **options))
 
 
 def _component_command(component: Component, run: Callable[..., None], before: list[click.Parameter]) -> click.Command:

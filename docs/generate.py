@@ -79,7 +79,8 @@ def public_names() -> str:
         value = getattr(brainlens, name)
         rows.append((f"`{name}`", _first_line(value) if not isinstance(value, str) else "Version of the core, text."))
         if inspect.isclass(value) and name in WITH_METHODS:
-            members = {key: each for key, each in vars(value).items() if not key.startswith("_")}
+            own = [base for base in reversed(value.__mro__) if base.__module__.startswith("brainlens.")]
+            members = {key: each for base in own for key, each in vars(base).items() if not key.startswith("_")}
             methods = [key for key, each in members.items() if inspect.isfunction(each) or isinstance(each, property)]
             rows += [(f"`{name}.{key}`", _first_line(getattr(value, key))) for key in methods]
     return _table(("name", "what it is"), rows)

@@ -867,7 +867,7 @@ def test_a_model_that_a_fit_cannot_start_from_is_refused(registry: brainlens.Reg
             "toy",
             "ridge",
             brainlens.ParameterError,
-            "start: expected a decoder that can start from a model, found Ridge, which cannot. Fit without start, or",
+            "start: expected a component that can start from a model, found Ridge, which cannot. Fit without start, or",
         ),
     ]
     for component, start, error, text in cases:
@@ -1310,7 +1310,7 @@ print(json.dumps([registry.show(f"{sys.argv[3]}/{name}")["digest"] for name in "
 
 
 def test_an_unknown_decoder_is_refused_with_the_closest(registry: brainlens.Registry) -> None:
-    with refused(registry, brainlens.PluginError, "no decoder 'toy.rendom'. Closest: 'toy.random'."):
+    with refused(registry, brainlens.PluginError, "no decoder or encoder 'toy.rendom'. Closest: 'toy.random'."):
         fit(registry, component="toy.rendom")
 
 
@@ -1662,7 +1662,7 @@ def test_a_model_whose_parameters_are_gone_is_refused(registry: brainlens.Regist
 def test_a_model_whose_plugin_is_not_installed_is_refused(registry: brainlens.Registry) -> None:
     fit(registry)
     bare = brainlens.open(registry.path, host=PluginHost([]), quiet=True)
-    with refused(bare, brainlens.PluginError, "no decoder 'toy'. There is none."):
+    with refused(bare, brainlens.PluginError, "no decoder or encoder 'toy'. There is none."):
         bare.predict("m", response="response", device="cpu")
 
 

@@ -41,10 +41,16 @@ def test_inputs_and_outputs_may_be_written_short() -> None:
     assert made.output == ("score",)
 
 
-@pytest.mark.parametrize(("role", "keys"), [("decoder", ["response", "target"]), ("encoder", ["target", "response"])])
+@pytest.mark.parametrize(("role", "keys"), [("decoder", ["response", "target"]), ("encoder", ["features", "response"])])
 def test_decoders_and_encoders_have_their_inputs(role: str, keys: list[str]) -> None:
     assert list(component(role=role).inputs) == keys
-    assert component(role=role, inputs={"target": "my_embedding"}).inputs["target"] == Input("my_embedding")
+    assert component(role=role, inputs={keys[0]: "my_kind"}).inputs[keys[0]] == Input("my_kind")
+
+
+def test_an_encoder_takes_several_feature_spaces_where_it_says_so() -> None:
+    made = component(role="encoder", inputs={"features": Input("embedding", many=True)})
+    assert made.inputs["features"].many
+    assert not made.inputs["response"].many
 
 
 def test_a_decoder_of_several_responses_takes_several_targets() -> None:
@@ -94,7 +100,11 @@ def test_records_do_not_change() -> None:
         ),
         (
             {"role": "encoder", "inputs": {"prior": "embedding"}},
-            "component 'toy.look': expected the inputs 'target' and 'response' only, found 'prior' of kind",
+            "component 'toy.look': expected the inputs 'features' and 'response' only, found 'prior' of kind",
+        ),
+        (
+            {"role": "encoder", "inputs": {"response": Input("response", many=True)}},
+            "component 'toy.look': expected one response, found Input(many=True) for 'response': an encoder is fitted",
         ),
     ],
 )

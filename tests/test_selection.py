@@ -225,7 +225,7 @@ def test_missing_stimuli_are_listed_with_counts():
 @pytest.mark.parametrize(("shown", "ids"), [([1, 2], ["1", "2"]), (["1", "2"], [1, 2]), ([1.0, 2.0], [1, 2])])
 def test_numbers_never_match_texts(shown, ids):
     with pytest.raises(
-        DimensionError, match=r"1 and '1' are never taken for the same. Convert one side, such as target\."
+        DimensionError, match=r"1 and '1' are never taken for the same. Convert one side, such as dataset\."
     ):
         join_targets(trials(shown), gallery(ids))
 

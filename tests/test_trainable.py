@@ -94,8 +94,8 @@ def test_a_decoder_without_predict_cannot_be_made() -> None:
 
 def test_a_decoder_starts_from_no_model_unless_it_says_how() -> None:
     text = (
-        "^start: expected a decoder that can start from a model, found Decoder, which cannot. Fit without start, or "
-        r"give the decoder a method start_from\(state, model\).$"
+        "^start: expected a component that can start from a model, found Decoder, which cannot. Fit without start, or "
+        r"give it a method start_from\(state, model\).$"
     )
     with pytest.raises(brainlens.ParameterError, match=text):
         fitted().start_from({"coef_": np.eye(2)}, xr.Dataset())

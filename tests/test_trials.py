@@ -10,14 +10,13 @@ import xarray as xr
 from hypothesis import given, settings, strategies as st
 
 import brainlens
-from brainlens.records import Component
 from brainlens.trials import (
     Preparation,
     add_training_rows,
     align_targets,
     coordinate_names,
     join_training_rows,
-    label_prediction,
+    mark_stimuli,
     mark_training,
     prepare_sites,
     prepare_trials,
@@ -28,8 +27,6 @@ from brainlens.trials import (
     training_rows,
     trial_digests,
 )
-
-COMPONENT = Component(name="toy", role="decoder", summary="Toy.", version="1", target="toy:Toy")
 
 
 def make_response(n_trials: int = 6, seed: int = 0) -> xr.Dataset:
@@ -165,7 +162,7 @@ def test_what_is_kept_of_training_trials_comes_back_from_a_model() -> None:
     for rows in (once, several):
         xr.testing.assert_identical(rows_of_model(add_training_rows(frame, rows), "sha256:a"), rows)
     stored = add_training_rows(frame, once)
-    assert set(stored.coords) == {"voxel", "training_trial"}
+    assert set(stored.coords) == {"voxel", "training_trial", "training_stimulus"}
     assert stored.attrs == {"standardize": "none"}
 
 
@@ -180,36 +177,27 @@ def test_a_trial_that_was_met_twice_is_kept_once() -> None:
     assert "training_response" not in rows.coords
 
 
+def test_stimuli_of_models_that_did_not_keep_them_are_left_out() -> None:
+    response = make_response()
+    before = training_rows(response.isel(trial=[0]), "sha256:a").drop_vars("training_stimulus")
+    rows = join_training_rows([before, training_rows(response.isel(trial=[1]), "sha256:a")])
+    assert set(rows.coords) == {"training_trial"}
+    assert rows["training_trial"].values.tolist() == [50, 51]
+
+
+@pytest.mark.parametrize(
+    ("shown", "met"), [(["s0", "s1"], ["s1", "s2"]), ([0, 1], [1, 2]), ([0, 1], ["1", "2"]), (["0", "1"], [1, 2])]
+)
+def test_stimuli_that_were_met_are_marked_whatever_their_labels_are_stored_as(shown: list[Any], met: list[Any]) -> None:
+    for dtype in (None, object, np.dtypes.StringDType()) if isinstance(shown[0], str) else (None,):
+        trials = xr.Dataset(coords={"stimulus_id": ("trial", np.array(shown, dtype=dtype))})
+        rows = xr.Dataset(coords={"training_stimulus": ("training_trial", np.array(met))})
+        assert mark_stimuli(trials, rows)["in_training"].values.tolist() == [False, True]
+
+
 def test_names_of_coordinates_may_be_text() -> None:
     assert coordinate_names("") == coordinate_names(()) == ()
     assert coordinate_names(["a, b", "c"]) == ("a, b", "c")
-
-
-def test_predictions_get_the_labels_of_trials_and_target() -> None:
-    made = xr.Dataset({"embedding": (("trial", "channel"), np.zeros((6, 2)))})
-    labelled = label_prediction(made, make_response(), make_target(), COMPONENT)
-    assert labelled["trial"].values.tolist() == list(range(50, 56))
-    assert labelled["channel"].values.tolist() == [0, 1]
-    assert labelled.attrs == {"subject": "subj01", "schema": "embedding.v1", "model": "toy"}
-
-
-def test_predictions_may_have_variants() -> None:
-    made = xr.Dataset({"embedding": (("variant", "trial", "channel"), np.zeros((3, 6, 2)))})
-    assert label_prediction(made, make_response(), make_target(), COMPONENT)["embedding"].dims[0] == "variant"
-
-
-def test_own_attributes_of_a_prediction_are_kept() -> None:
-    made = xr.Dataset({"embedding": (("trial", "channel"), np.zeros((6, 2)))}, attrs={"note": "x", "subject": "mean"})
-    labelled = label_prediction(made, make_response(), make_target(), COMPONENT)
-    assert (labelled.attrs["note"], labelled.attrs["subject"]) == ("x", "mean")
-
-
-def test_a_prediction_without_tokens_is_refused_where_the_target_has_them() -> None:
-    fitted = make_target().assign_coords(token=[0, 1, 2])
-    made = xr.Dataset({"embedding": (("trial", "channel"), np.zeros((6, 2)))})
-    text = "component 'toy': expected 'embedding' with a dim 'token' as in the target, found trial, channel."
-    with pytest.raises(brainlens.PluginError, match=f"^{text}$"):
-        label_prediction(made, make_response(), fitted, COMPONENT)
 
 
 @pytest.mark.parametrize(("dims", "expected"), [(("trial", "voxel"), "voxel"), (("trial", "vertex"), "vertex")])

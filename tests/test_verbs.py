@@ -13,8 +13,8 @@ from brainlens.verbs import VERBS, Components
 
 ROLES = {
     "ingest": ("importer",),
-    "fit": ("decoder",),
-    "cross-predict": ("decoder",),
+    "fit": ("decoder", "encoder"),
+    "cross-predict": ("decoder", "encoder"),
     "compute": ("analysis", "embedder", "generator"),
 }
 HOOKS = """
@@ -77,6 +77,12 @@ def test_a_verb_has_the_components_of_its_roles(verb: str, roles: tuple[str, ...
             | {"response", "target", "start"},
         ),
         (
+            "fit",
+            "toy.encoder",
+            {"name", "roi", "average", "standardize", "split", "seed", "recompute", "device", "precision"}
+            | {"response", "features", "start"},
+        ),
+        (
             "cross-predict",
             "toy.decoder",
             {"name", "roi", "average", "standardize", "split", "seed", "recompute", "device", "precision"}
@@ -90,7 +96,7 @@ def test_a_component_has_the_options_of_its_verb(verb: str, component: str, opti
 
 
 @pytest.mark.parametrize(
-    ("verb", "component"), [("ingest", "toy.analysis"), ("fit", "toy.encoder"), ("compute", "toy.nothing")]
+    ("verb", "component"), [("ingest", "toy.analysis"), ("fit", "toy.embedder"), ("compute", "toy.nothing")]
 )
 def test_components_of_other_roles_are_refused(verb: str, component: str) -> None:
     result = CliRunner().invoke(main, [verb, component])

@@ -1,0 +1,241 @@
+"""The side of the decoders: from the response of one or several subjects to embeddings of what was shown.
+
+Trials are chosen, averaged, aligned with their targets and standardised with statistics of the training trials
+alone; what is predicted is labelled. `brainlens.fitting` calls this, and stores what comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brainlens.averages import standardize, training_statistics
+from brainlens.compute import Job, Workplace, guarded
+from brainlens.errors import ParameterError, PluginError
+from brainlens.models import ORIGIN, load_trainable, rows_of, start_trainable, with_own_scratch
+from brainlens.records import Component, Entry, Input, Params
+from brainlens.selection import Fold
+from brainlens.store import open_dataset
+from brainlens.subjects import join_models, model_of_subject, refuse_apart
+from brainlens.trainable import Trainable
+from brainlens.trials import (
+    Preparation,
+    Trials,
+    align_targets,
+    mark_training,
+    named,
+    prepare_sites,
+    prepare_trials,
+    refuse_other_origin,
+    select_sites,
+    select_trials,
+    site_of,
+)
+
+GIVEN = "response"
+FOLDER = "decoded"
+
+Statistics = tuple[xr.DataArray, xr.DataArray]
+
+
+def read_trials(work: Workplace, job: Job, preparation: Preparation, *, default: str) -> list[Trials]:
+    """Make the trials of each response ready, each alone; targets and further embeddings row for row with them."""
+    responses, targets = job.inputs["response"], job.inputs["target"]
+    further = [key for key in job.component.inputs if key not in ("response", "target")]
+    for key in ("target", *further):
+        if len(job.inputs.get(key, responses)) not in (1, len(responses)):
+            one_each = f"or one for each of {len(responses)} responses" if len(responses) > 1 else "for one response"
+            raise ParameterError(f"{job.component.name}: expected one {key}, {one_each}, found {len(job.inputs[key])}.")
+    stored = [open_dataset(work.place, entry.name) for entry in responses]
+    opened = [open_dataset(work.place, entry.name) for entry in targets]
+    if len(responses) > 1:
+        names = [entry.name for entry in responses]
+        refuse_apart(
+            dict(zip(names, stored, strict=True)),
+            {entry.name: each for entry, each in zip(targets, opened, strict=True)},
+        )
+    by_key = {key: _one_each(work, job.inputs.get(key, ()), len(responses)) for key in further}
+    ready = []
+    for number, (entry, response) in enumerate(zip(responses, stored, strict=True)):
+        target = opened[number % len(opened)]
+        with named(f"response {entry.name!r}", of=len(responses)):
+            chosen = select_trials(prepare_sites(response, preparation), preparation, default=default)
+            prepared = prepare_trials(chosen, preparation)
+            # Averages are trials of their own, with labels of their own: no trial of the target is theirs by its label.
+            unused = None if preparation.average else np.setdiff1d(response["trial"].values, chosen["trial"].values)
+            aligned: dict[str, Any] = {"target": align_targets(prepared, target, unused=unused)}
+            aligned |= {key: _aligned(key, each[number], prepared, unused) for key, each in by_key.items()}
+        ready.append(Trials(entry=entry, chosen=chosen, response=prepared, aligned=aligned, embeddings=(target,)))
+    return ready
+
+
+def fit(
+    work: Workplace, job: Job, ready: Sequence[Trials], preparation: Preparation
+) -> tuple[Trainable, list[Statistics]]:
+    """Fit one decoder to the trials of each response, standardised by themselves; return it, and their statistics."""
+    decoder = start_trainable(work, job)
+    statistics = []
+    for each in ready:
+        with named(f"response {each.entry.name!r}", of=len(ready)):
+            statistics.append(training_statistics(each.response, standardize=preparation.standardize))
+    responses = [standardize(each.response, *own) for each, own in zip(ready, statistics, strict=True)]
+    # A dataset is given for every response or for none.
+    given: dict[str, Any] = {
+        key: None if first is None else [each.aligned[key] for each in ready] for key, first in ready[0].aligned.items()
+    }
+    many = job.component.inputs["response"].many
+    embeddings = {key: each if many or each is None else each[0] for key, each in given.items()}
+    with guarded(work.host, job.component, "fitting"):
+        decoder.fit(responses if many else responses[0], embeddings.pop("target"), **embeddings)
+    return decoder, statistics
+
+
+def describe_model(work: Workplace, ready: Sequence[Trials], statistics: Sequence[Statistics]) -> xr.Dataset:
+    """Return what is stored of a model beside its weights: statistics and labels of sites, channels and tokens."""
+    models = [
+        _model_frame(each.response, each.embeddings[0], *own) for each, own in zip(ready, statistics, strict=True)
+    ]
+    return models[0] if len(models) == 1 else join_models(models)
+
+
+def predicting(component: Component) -> Component:
+    """Return the component as `predict` needs it: with one response as only input and no parameters."""
+    inputs = {"response": replace(component.inputs["response"], many=False)}
+    return replace(component, params=Params, inputs={**inputs, "target": Input("embedding", optional=True)})
+
+
+def predict(work: Workplace, job: Job, fitted: xr.Dataset, preparation: Preparation, *, model: str) -> xr.Dataset:
+    """Return the embeddings that a stored model predicts for trials of a stored response."""
+    entry = job.inputs["response"][0]
+    stored = open_dataset(work.place, entry.name)
+    fitted = model_of_subject(fitted, stored, model)
+    refuse_other_origin(stored, fitted, model)
+    response = select_sites(select_trials(stored, preparation, default="test"), fitted)
+    marked = mark_training(response, rows_of(work, model), digest=entry.digest, average=preparation.average)
+    response = prepare_trials(marked, preparation)
+    decoder = load_trainable(work, model, fitted, job.component, params=job.params, context=job.context)
+    ready = standardize(response, fitted["training_mean"], fitted["training_std"])
+    with guarded(work.host, job.component, "predicting"):
+        made = decoder.predict(ready)
+    return label_prediction(made, response, fitted, job.component)
+
+
+def predict_folds(
+    work: Workplace, job: Job, ready: Trials, preparation: Preparation, folds: Iterable[Fold]
+) -> xr.Dataset:
+    """Return what decoders predict for the trials of each fold, fitted to those of the other folds."""
+    component = job.component
+    parts = []
+    for number, fold in enumerate(folds, start=1):
+        left = ready.response.isel(trial=fold.test)
+        own = with_own_scratch(job, f"fold-{number}")
+        decoder, ((mean, std),) = fit(work, own, [ready.select(fold.train)], preparation)
+        with guarded(work.host, component, "predicting"):
+            made = decoder.predict(standardize(left, mean, std))
+        labelled = label_prediction(made, left, _model_frame(left, ready.embeddings[0], mean, std), component)
+        parts.append(
+            labelled.assign_coords(
+                fold=("trial", [fold.label] * len(fold.test)), in_training=("trial", np.zeros(len(fold.test), bool))
+            )
+        )
+    with guarded(work.host, component, "joining the folds"):
+        return _join_folds(parts, ready.response)
+
+
+def label_prediction(made: Any, response: xr.Dataset, fitted: xr.Dataset, component: Component) -> xr.Dataset:
+    """Check what `predict` gave back, and add the labels and attributes that it left out.
+
+    Raises
+    ------
+    PluginError
+        If it is no dataset with `embedding`, or its trials or channels are not those that were asked for.
+    """
+    if not isinstance(made, xr.Dataset) or "embedding" not in made:
+        found = (
+            f"a dataset with {', '.join(map(repr, made.data_vars)) or 'no variable'}"
+            if isinstance(made, xr.Dataset)
+            else type(made).__name__
+        )
+        raise PluginError(
+            f"component {component.name!r}: expected predict to return an xarray.Dataset with 'embedding', found "
+            f"{found}."
+        )
+    if made.sizes.get("trial") != response.sizes["trial"]:
+        raise PluginError(
+            f"component {component.name!r}: expected {response.sizes['trial']} predicted trials, found "
+            f"{made.sizes.get('trial')}."
+        )
+    for dim in ("trial", "channel", "token"):
+        labels = response["trial"] if dim == "trial" else fitted.coords.get(dim)
+        if labels is None:
+            continue
+        if dim not in made["embedding"].dims:
+            raise PluginError(
+                f"component {component.name!r}: expected 'embedding' with a dim {dim!r} as in the target, found "
+                f"{', '.join(map(str, made['embedding'].dims))}."
+            )
+        if len(labels) != made.sizes[dim]:
+            raise PluginError(
+                f"component {component.name!r}: expected {len(labels)} along {dim!r}, found {made.sizes[dim]}."
+            )
+        if dim in made.coords and not np.array_equal(made[dim].values, labels.values):
+            raise PluginError(
+                f"component {component.name!r}: predict changed the labels of {dim!r}; expected them in the order "
+                "given."
+            )
+    coords = {name: coord for name, coord in response.coords.items() if coord.dims == ("trial",)}
+    coords |= {
+        name: coord
+        for name, coord in fitted.coords.items()
+        if coord.dims and coord.dims[0] in ("channel", "token") and coord.dims[0] in made.dims
+    }
+    attrs = {key: response.attrs[key] for key in ("subject",) if key in response.attrs}
+    return made.assign_coords(coords).assign_attrs(
+        {**attrs, **made.attrs, "schema": "embedding.v1", "model": fitted.attrs["model"]}
+    )
+
+
+def _aligned(key: str, other: xr.Dataset | None, response: xr.Dataset, unused: np.ndarray | None) -> xr.Dataset | None:
+    """Return a further embedding row for row with the trials, None where none was given."""
+    with named(key, of=2):
+        return None if other is None else align_targets(response, other, unused=unused)
+
+
+def _one_each(work: Workplace, entries: Sequence[Entry], n: int) -> list[xr.Dataset | None]:
+    """Open what was given once for all responses, or once for each; None for each where nothing was."""
+    opened: list[xr.Dataset | None] = [open_dataset(work.place, entry.name) for entry in entries] or [None]
+    return opened * (n // len(opened))
+
+
+def _join_folds(parts: Sequence[xr.Dataset], response: xr.Dataset) -> xr.Dataset:
+    """Put the folds' predictions together, in the order of the response.
+
+    Attributes in which they differ are left out, and so is what is not about trials and differs, such as the mean of
+    the training targets; `attrs["dropped_variables"]` names it.
+    """
+    first, *rest = parts
+    fixed = [name for name, variable in first.data_vars.items() if "trial" not in variable.dims]
+    differ = sorted(str(name) for name in fixed if not all(first[name].equals(part[name]) for part in rest))
+    if differ:
+        parts = [part.drop_vars(differ).assign_attrs(dropped_variables=differ) for part in parts]
+    how: Mapping[str, Any] = {"data_vars": "minimal", "coords": "minimal", "compat": "equals", "join": "exact"}
+    joined = xr.concat(parts, dim="trial", combine_attrs="drop_conflicts", **how)
+    return joined.sel(trial=response["trial"].values)
+
+
+def _model_frame(response: xr.Dataset, target: xr.Dataset, mean: xr.DataArray, std: xr.DataArray) -> xr.Dataset:
+    site = site_of(response)
+    coords = {name: coord for name, coord in response.coords.items() if coord.dims == (site,)}
+    coords |= {
+        name: coord for name, coord in target.coords.items() if coord.dims and coord.dims[0] in ("channel", "token")
+    }
+    for dim in ("channel", "token"):
+        if dim in target.dims and dim not in coords:
+            coords[dim] = xr.DataArray(np.arange(target.sizes[dim]), dims=dim)
+    frame = xr.Dataset({"training_mean": mean.variable, "training_std": std.variable}, coords)
+    attrs = {key: response.attrs[key] for key in ORIGIN if key in response.attrs}
+    return frame.assign_attrs({**attrs, "schema": "model.v1", "model": target.attrs["model"]})
