@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import brainlens
-from brainlens_diffusion.params import KandinskyParams
+from brainlens_diffusion.params import KandinskyParams, UnclipParams, VariationsParams, VersatileParams
 
 _KANDINSKY = (
     "Razzhigaev et al. (2023). Kandinsky: an improved text-to-image synthesis with image prior and latent "
@@ -13,6 +13,16 @@ _KANDINSKY = (
 )
 _LATENT = "Rombach et al. (2022). High-resolution image synthesis with latent diffusion models. CVPR."
 _GUIDANCE = "Ho and Salimans (2022). Classifier-free diffusion guidance. arXiv:2207.12598."
+_UNCLIP = "Ramesh et al. (2022). Hierarchical text-conditional image generation with CLIP latents. arXiv:2204.06125."
+_VERSATILE = "Xu et al. (2023). Versatile Diffusion: text, images and variations all in one diffusion model. ICCV."
+_MINDEYE = (
+    "Scotti et al. (2023). Reconstructing the mind's eye: fMRI-to-image with contrastive learning and diffusion "
+    "priors. NeurIPS."
+)
+_BRAIN_DIFFUSER = (
+    "Ozcelik and VanRullen (2023). Natural scene reconstruction from fMRI signals using generative latent diffusion. "
+    "Scientific Reports 13."
+)
 
 _STARTS = {
     "initial": brainlens.Input("image", optional=True),
@@ -30,6 +40,25 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             params=KandinskyParams,
             inputs={"unconditional": brainlens.Input("embedding", optional=True)},
             citations=(_KANDINSKY, _LATENT, _GUIDANCE),
+        ),
+        _generator(
+            "unclip",
+            "images from pooled embeddings of open_clip's ViT-H/14, by Stable unCLIP",
+            params=UnclipParams,
+            citations=(_UNCLIP, _LATENT, _GUIDANCE),
+        ),
+        _generator(
+            "variations",
+            "images from pooled embeddings of CLIP's ViT-L/14, by Stable Diffusion image variations",
+            params=VariationsParams,
+            citations=(_LATENT, _GUIDANCE, _MINDEYE),
+        ),
+        _generator(
+            "versatile",
+            "images from all tokens of CLIP's ViT-L/14, and of a text if there is one, by Versatile Diffusion",
+            params=VersatileParams,
+            inputs={"text": brainlens.Input("embedding", optional=True)},
+            citations=(_VERSATILE, _GUIDANCE, _MINDEYE, _BRAIN_DIFFUSER),
         ),
     )
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UniPCMultistepScheduler, schedulers as published
-from diffusers.utils import logging
+from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
 
 import brainlens
 from brainlens_diffusion.folders import Model
@@ -135,10 +136,11 @@ def load_scheduler(model: Model, part: str, chosen: str = "published") -> Any:
 @contextlib.contextmanager
 def _no_progress_bar() -> Iterator[None]:
     """Keep the loaders from drawing bars of their own, which know nothing of `quiet`."""
-    was_shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    shown = [each for each in (diffusers_logging, transformers_logging) if each.is_progress_bar_enabled()]
+    for each in shown:
+        each.disable_progress_bar()
     try:
         yield
     finally:
-        if was_shown:
-            logging.enable_progress_bar()
+        for each in shown:
+            each.enable_progress_bar()
