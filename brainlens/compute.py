@@ -6,23 +6,23 @@ Components compute; only this module, `ingesting` and `fitting` store. Whatever 
 from __future__ import annotations
 
 import contextlib
-import numbers
-import reprlib
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pydantic
 import xarray as xr
 
 from brainlens import provenance
+from brainlens.calls import Call, find_calls
 from brainlens.device import check_device, check_precision, resolve_device
-from brainlens.errors import BrainlensError, ParameterError, PluginError, RegistryError, SchemaError, closest
+from brainlens.errors import BrainlensError, ParameterError, PluginError, RegistryError, SchemaError, listed
 from brainlens.labels import check_name
 from brainlens.manifest import digest_of, entry_of
+from brainlens.parameters import check_seed, raise_parameters, read_params
 from brainlens.plugins import PluginHost
 from brainlens.records import Component, Context, Entry, Result, Schema
 from brainlens.schema import builtin_schemas, find_schema, raise_problems, structure_problems
@@ -70,6 +70,7 @@ class Job:
     inputs: Mapping[str, list[Entry]]
     context: Context
     options: Mapping[str, Any]
+    calls: Mapping[str, Call] = field(default_factory=dict)
 
     def recipe(self, sources: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         """Return what decides the numbers."""
@@ -80,6 +81,7 @@ class Job:
             context=self.context,
             options=self.options,
             sources=sources or (),
+            calls={key: call.recipe() for key, call in self.calls.items()},
         )
 
 
@@ -109,8 +111,8 @@ def make_job(
         if not wanted.optional and key not in chosen
     ]
     rest = {key: value for key, value in given.items() if key not in component.inputs}
-    params, problems = _read_params(component, rest)
-    _raise_parameters(component, [*problems, *missing])
+    params, problems = read_params(component, rest)
+    raise_parameters(component, [*problems, *missing])
     inputs = {key: _input_entries(work.place, component, key, chosen[key]) for key in component.inputs if key in chosen}
     context = Context(
         seed=check_seed(settings.seed),
@@ -121,33 +123,10 @@ def make_job(
     # What makes no difference to the component is not recorded, but a word that names nothing is refused all the same.
     check_device(settings.device)
     check_precision(settings.precision)
-    return Job(component=component, params=params, inputs=inputs, context=context, options=dict(options or {}))
-
-
-def make_params(component: Component, given: Mapping[str, Any]) -> Any:
-    """Return the validated parameters of a component.
-
-    Raises
-    ------
-    ParameterError
-        Listing every parameter that is unknown or does not fit.
-    """
-    params, problems = _read_params(component, given)
-    _raise_parameters(component, problems)
-    return params
-
-
-def check_seed(seed: object) -> int:
-    """Return a seed as a plain number.
-
-    Raises
-    ------
-    ParameterError
-        If it is not a whole number from 0.
-    """
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or int(seed) < 0:
-        raise ParameterError(f"seed: expected a whole number from 0, found {seed!r}.")
-    return int(seed)
+    calls = find_calls(work.host, component, params)
+    return Job(
+        component=component, params=params, inputs=inputs, context=context, options=dict(options or {}), calls=calls
+    )
 
 
 def compute(work: Workplace, component_name: str, given: Mapping[str, Any], settings: Settings) -> str:
@@ -162,6 +141,7 @@ def compute(work: Workplace, component_name: str, given: Mapping[str, Any], sett
     function = work.host.resolve(component)
     with with_scratch(work, job, recipe) as job:
         opened = {key: open_input(work.place, component, key, job.inputs.get(key, [])) for key in component.inputs}
+        job = replace(job, context=replace(job.context, components=_bind_calls(work, job)))
         started = time.monotonic()
         with guarded(work.host, component, "computing"):
             made = function(**opened, params=job.params, context=job.context)
@@ -174,6 +154,43 @@ def with_scratch(work: Workplace, job: Job, recipe: Mapping[str, Any]) -> Iterat
     """Give the component a folder for intermediate files, which is deleted once the result is stored."""
     with work.place.scratch(digest_of(recipe).removeprefix("sha256:")) as folder:
         yield replace(job, context=replace(job.context, scratch=folder))
+
+
+def _bind_calls(work: Workplace, job: Job) -> dict[str, Callable[..., xr.Dataset]]:
+    return {key: partial(_carry_out, work, job, key) for key in job.calls}
+
+
+def _carry_out(work: Workplace, job: Job, key: str, **inputs: Any) -> xr.Dataset:
+    """Carry out what a component calls, with checks of what goes in and comes out, and store nothing."""
+    component, params = job.calls[key].component, job.calls[key].params
+    where = f"component {job.component.name!r} calling {component.name!r}"
+    unknown = [name for name in inputs if name not in component.inputs]
+    missing = [name for name, each in component.inputs.items() if not each.optional and _is_absent(inputs.get(name))]
+    if unknown or missing:
+        found = f"found {unknown[0]!r}" if unknown else f"found no {missing[0]!r}"
+        raise PluginError(f"{where}: expected inputs among {listed(component.inputs)}, {found}.")
+    for name, given in inputs.items():
+        for each in given if isinstance(given, list | tuple) else [given]:
+            if each is not None:
+                _check_called(work, each, component.inputs[name].kind, where=f"{where}, input {name!r}")
+    device = job.context.device if component.uses_device else "cpu"
+    context = replace(job.context, device=device, quiet=True, scratch=None, components={})
+    with guarded(work.host, component, f"computing for {job.component.name}"):
+        made = work.host.resolve(component)(
+            **{name: inputs.get(name) for name in component.inputs}, params=params, context=context
+        )
+    checked_schema(work, component, made, where=where, kinds=component.output)
+    found_dataset: xr.Dataset = made
+    return found_dataset
+
+
+def _check_called(work: Workplace, dataset: Any, kind: str, *, where: str) -> None:
+    """Check that what a component hands to another one is a dataset of the kind that it takes."""
+    declared = dataset.attrs.get("schema") if isinstance(dataset, xr.Dataset) else type(dataset).__name__
+    schema = work.schema(declared) if isinstance(dataset, xr.Dataset) and isinstance(declared, str) else None
+    if schema is None or kind not in (schema.kind, schema.name):
+        raise PluginError(f"{where}: expected a dataset whose attrs['schema'] is of kind {kind!r}, found {declared!r}.")
+    raise_problems(structure_problems(dataset, schema), schema, where=where)
 
 
 def open_input(
@@ -203,6 +220,7 @@ def store_result(
         recipe,
         job.component,
         origin=origin(work.host, job.component),
+        called=[call.component for call in job.calls.values()],
         inputs=job.inputs,
         wall_s=time.monotonic() - started,
     )
@@ -301,44 +319,6 @@ def is_stored(place: Place, name: str, recipe: Mapping[str, Any], settings: Sett
 
 def _is_absent(value: Any) -> bool:
     return value is None or (isinstance(value, list | tuple) and not value)
-
-
-def shown(value: object) -> str:
-    """Quote a value, long ones shortened; say of what type it is where quoting would print pages."""
-    plain = value is None or isinstance(value, str | int | float | Path | list | tuple | dict)
-    return reprlib.repr(value) if plain else type(value).__name__
-
-
-def _read_params(component: Component, given: Mapping[str, Any]) -> tuple[Any, list[str]]:
-    """Return a component's parameters, or None and a sentence for each that is unknown or does not fit."""
-    fields = component.params.model_fields
-    known = [*component.inputs, *fields]
-    problems = [f"unknown parameter {key!r}. {closest(key, known)}" for key in given if key not in fields]
-    try:
-        params = component.params(**{key: value for key, value in given.items() if key in fields})
-    except pydantic.ValidationError as error:
-        return None, [*problems, *(_sentence(problem) for problem in error.errors())]
-    return (None if problems else params), problems
-
-
-def _sentence(problem: Any) -> str:
-    path = ".".join(map(str, problem["loc"])) or "parameters"
-    if problem["type"] == "missing":
-        return f"{path}: expected a value, found none."
-    said = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ").rstrip(".")
-    if problem["type"] == "value_error":
-        return f"{path}: {said}."
-    expected = f"expected {said}" if problem["msg"].startswith("Input should be ") else f"{said[:1].lower()}{said[1:]}"
-    return f"{path}: {expected}, found {shown(problem['input'])}."
-
-
-def _raise_parameters(component: Component, problems: list[str]) -> None:
-    see = f"See 'brainlens plugins info {component.name}'."
-    if len(problems) == 1:
-        raise ParameterError(f"{component.name}: {problems[0]} {see}")
-    if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
-        raise ParameterError(f"{component.name}: {len(problems)} problems{lines}\n  {see}")
 
 
 def _input_entries(place: Place, component: Component, key: str, given: Any) -> list[Entry]:

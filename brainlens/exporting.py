@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from brainlens.checkpoints import FILE, unpack_weights
-from brainlens.compute import Workplace, guarded, make_params
+from brainlens.compute import Workplace, guarded
 from brainlens.errors import ParameterError, PluginError, RegistryError, closest
+from brainlens.parameters import make_params
 from brainlens.plugins import PluginHost
 from brainlens.records import Component, Context
 from brainlens.store import Place, open_dataset

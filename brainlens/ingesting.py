@@ -19,10 +19,10 @@ from brainlens.compute import (
     is_stored,
     make_job,
     origin,
-    shown,
 )
 from brainlens.errors import PluginError
 from brainlens.labels import check_name
+from brainlens.parameters import shown
 from brainlens.records import Component, Entry, Schema
 from brainlens.schema import validate
 from brainlens.store import put_dataset, query_entries, read_manifest

@@ -13,9 +13,10 @@ import numpy as np
 import xarray as xr
 
 from brainlens import checkpoints
-from brainlens.compute import Job, Workplace, guarded, make_params
+from brainlens.compute import Job, Workplace, guarded
 from brainlens.errors import ParameterError, PluginError, RegistryError
 from brainlens.manifest import entry_of
+from brainlens.parameters import make_params
 from brainlens.records import Component, Context, Entry
 from brainlens.store import open_dataset, read_manifest
 from brainlens.trainable import Trainable

@@ -20,6 +20,7 @@ def describe_component(component: Component) -> dict[str, Any]:
         "version": component.version,
         "inputs": {key: vars(value) for key, value in component.inputs.items()},
         "output": list(component.output),
+        "calls": dict(component.calls),
         "params": component.params.model_json_schema().get("properties", {}),
         "required": component.params.model_json_schema().get("required", []),
         "citations": list(component.citations),
@@ -35,6 +36,8 @@ def description_lines(item: dict[str, Any]) -> list[str]:
             f"{value['kind']}{' (optional)' if value['optional'] else ''}{' (several)' if value['many'] else ''}"
         )
     lines += [f"  output: {' or '.join(item['output'])}"] if item["output"] else []
+    for key, role in item["calls"].items():
+        lines.append(f"  calls: the {role} that {key} names")
     for key, value in item["params"].items():
         default = "required" if key in item["required"] else f"default {json.dumps(value.get('default'))}"
         lines.append(f"  {key}: {value.get('description', '')} ({default})")

@@ -9,7 +9,7 @@ import datetime
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def make_recipe(
     context: Context,
     options: Mapping[str, Any],
     sources: Iterable[Mapping[str, Any]] = (),
+    calls: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return everything that decides the numbers of a result.
 
@@ -51,6 +52,7 @@ def make_recipe(
         "seed": context.seed,
         "device": context.device.split(":")[0],
         "precision": context.precision,
+        **({"calls": dict(calls)} if calls else {}),
     }
 
 
@@ -59,11 +61,13 @@ def make_stamp(
     component: Component,
     *,
     origin: tuple[str, str],
+    called: Sequence[Component] = (),
     inputs: Mapping[str, list[Entry]],
     sources: Iterable[Mapping[str, Any]] = (),
     wall_s: float = 0.0,
 ) -> dict[str, Any]:
     """Return the provenance record that goes into the manifest and the attributes."""
+    rests_on = (component, *called)
     return {
         **{key: value for key, value in recipe.items() if key not in ("inputs", "sources")},
         "recipe": manifest.digest_of(recipe),
@@ -77,9 +81,11 @@ def make_stamp(
         },
         "sources": list(sources),
         "checkpoints": [
-            {"id": item.id, "sha256": item.sha256, "licence": item.licence} for item in component.checkpoints
+            {"id": item.id, "sha256": item.sha256, "licence": item.licence}
+            for each in rests_on
+            for item in each.checkpoints
         ],
-        "citations": list(component.citations),
+        "citations": list(dict.fromkeys(citation for each in rests_on for citation in each.citations)),
         "libraries": library_versions(),
         "wall_s": round(wall_s, 3),
     }

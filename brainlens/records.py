@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from brainlens.errors import PluginError, RegistryError, closest
+from brainlens.errors import PluginError, RegistryError, closest, listed
 from brainlens.labels import ROLES
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ _FIT_OPTIONS = frozenset({"roi", "average", "standardize", "split", "start", "le
 _ROLE_OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {"decoder": _FIT_OPTIONS, "encoder": _FIT_OPTIONS, "exporter": frozenset({"dataset", "target", "exporter"})}
 )
+
+# What an analysis may call: components without a state, of which a dataset comes out.
+_CALLED = ("analysis", "embedder", "generator")
 
 _ROLE_INPUTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -111,6 +114,10 @@ class Component:
         Whether `device` and `precision` matter to it.
     suffixes
         For exporters: the endings of the files that it writes, such as `".nii.gz"`.
+    calls
+        For analyses: which parameters name another component, and the role of that, such as
+        `{"generator": "generator"}`. Its own parameters come as a dictionary in the field `generator_params`. The
+        analysis calls it by `context.call("generator", ...)`, and what it is belongs to the recipe.
     checkpoints, citations
         What its results rest on; copied into the provenance of every result.
 
@@ -130,6 +137,7 @@ class Component:
     output: tuple[str, ...] = ()
     uses_device: bool = False
     suffixes: tuple[str, ...] = ()
+    calls: Mapping[str, str] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = ()
     citations: tuple[str, ...] = ()
 
@@ -165,6 +173,8 @@ class Component:
         both = sorted(set(self.params.model_fields) & set(self.inputs))
         if both:
             raise PluginError(f"component {self.name!r}: {both[0]!r} is both an input and a parameter. Rename one.")
+        _refuse_other_calls(self)
+        object.__setattr__(self, "calls", MappingProxyType(dict(self.calls)))
 
     @property
     def plugin(self) -> str:
@@ -202,6 +212,8 @@ class Context:
     scratch
         Folder for intermediate files, the same one for the same recipe: what a killed process left there is found by
         the next. It is deleted once the result is stored. None where there is no place for it.
+    components
+        What `call` calls, by the name of the parameter that names it.
     """
 
     seed: int = 0
@@ -210,6 +222,28 @@ class Context:
     quiet: bool = True
     scratch: Path | None = None
     sources: list[Path] = field(default_factory=list, repr=False)
+    components: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
+
+    def call(self, key: str, **inputs: Any) -> Any:
+        """Carry out the component that a parameter names, and return the dataset that it makes.
+
+        It gets the same seed, device and precision; nothing is stored.
+
+        Parameters
+        ----------
+        key
+            The parameter, one of the component's `calls`.
+        **inputs
+            The called component's inputs: datasets, not names.
+
+        Raises
+        ------
+        PluginError
+            If the parameter calls nothing, an input is unknown, missing or of another kind, or the component fails.
+        """
+        if key not in self.components:
+            raise PluginError(f"context.call: nothing is called {key!r}. {closest(key, self.components)}")
+        return self.components[key](**inputs)
 
     def source(self, path: str | Path) -> Path:
         """Return the path of a file or folder that the component reads, noted for the provenance.
@@ -298,6 +332,34 @@ class Result:
     entry: Entry
     registry: str
     provenance: Mapping[str, Any]
+
+
+def call_params(key: str) -> str:
+    """Return which parameter holds the parameters of the component that another one names.
+
+    Examples
+    --------
+    >>> call_params("generator")
+    'generator_params'
+    """
+    return f"{key}_params"
+
+
+def _refuse_other_calls(component: Component) -> None:
+    fields = component.params.model_fields
+    for key, role in component.calls.items():
+        if component.role != "analysis" or role not in _CALLED:
+            raise PluginError(
+                f"component {component.name!r}: expected an analysis that calls one of {listed(_CALLED)}, found one of "
+                f"role {component.role!r} that calls {role!r}. Take what it makes as an input."
+            )
+        for name, wanted in ((key, "text"), (call_params(key), "a dictionary")):
+            default = fields[name].get_default(call_default_factory=True) if name in fields else None
+            if not isinstance(default, str if name == key else dict):
+                raise PluginError(
+                    f"component {component.name!r}: expected a parameter {name!r} whose default is {wanted}, since it "
+                    f"calls {key!r}, found {'none' if name not in fields else repr(default)}."
+                )
 
 
 def _follow_response(name: str, inputs: dict[str, Input]) -> None:

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 
 import brainlens
-from brainlens.compute import check_seed, make_params
+from brainlens.parameters import check_seed, make_params
 
 HOOKS = """
 from typing import Literal

@@ -10,8 +10,8 @@ import pytest
 from pydantic import Field
 
 import brainlens
-from brainlens.compute import make_params
 from brainlens.options import common_options, component_options, extra_options, given_options, name_option
+from brainlens.parameters import make_params
 
 
 class Params(brainlens.Params):
