@@ -34,14 +34,16 @@ def generate(
     ----------
     embedding
         Embeddings (embedding.v1) of the model that the generator was trained with, true or decoded: dims (stimulus or
-        trial, channel), with a dim variant before these where a decoder gave several.
+        trial, channel), with a dim variant before these where a decoder gave several. A coordinate `noise_seed` along
+        that dim, or along that dim and candidate, holds the seeds to paint by: so a row of what was painted before is
+        painted again alone.
     initial
         Images (image.v1) of the same trials to start from, or None to start from noise.
     params
         Variant, candidates, steps, guidance, strength; see `GenerateParams`.
     context
-        Its seed and the position of trial and candidate decide the noise, so that an image is the same alone and in
-        any batch, up to rounding.
+        Its seed and the position of trial and candidate decide the noise, where the embedding brings no seeds, so that
+        an image is the same in any batch, up to rounding.
 
     Returns
     -------
@@ -52,9 +54,10 @@ def generate(
     Raises
     ------
     ParameterError
-        If a variant has to be chosen, does not exist, or is chosen where there are none.
+        If a variant has to be chosen, does not exist, or is chosen where there are none; or a seed is none.
     DimensionError
-        If embeddings are of another model or width, or initial images of another size or other trials.
+        If embeddings are of another model or width, or initial images of another size or other trials, or there are
+        more seeds or fewer than images.
     CheckpointError
         If the weights are not those that are expected.
     """
@@ -64,7 +67,7 @@ def generate(
     values = _check_embedding(embedding, pipeline.unet.config.encoder_hid_dim, wanted)
     side = pipeline.unet.config.sample_size
     starts = _check_initial(initial, embedding, side * 2 ** (len(pipeline.movq.config.block_out_channels) - 1))
-    seeds = noise_seeds(context, len(values), params.n_candidates)
+    seeds = choose_seeds(embedding, context, params.n_candidates)
     shape = (pipeline.unet.config.in_channels, side, side)
     rows = []
     for low in context.progress(range(0, seeds.size, params.batch_size), label="painting"):
@@ -87,6 +90,49 @@ def generate(
     made = image_dataset(pixels, embedding, model=name, variant=params.variant)
     dims = ("trial", "candidate")[: 1 + (params.n_candidates > 1)]
     return made.assign(noise_seed=(dims, seeds if params.n_candidates > 1 else seeds[:, 0]))
+
+
+def choose_seeds(embedding: xr.Dataset, context: brainlens.Context, n_candidates: int) -> np.ndarray:
+    """Return the seed of each trial and candidate: those that the embedding brings along, or else drawn ones.
+
+    Parameters
+    ----------
+    embedding
+        Embeddings with dim trial or stimulus; seeds are in its coordinate `noise_seed`, along that dim, or along that
+        dim and candidate.
+    context
+        Its seed decides where there is no such coordinate.
+    n_candidates
+        Images for each embedding.
+
+    Returns
+    -------
+    ndarray
+        (trial, candidate), int64, from 0.
+
+    Raises
+    ------
+    DimensionError
+        If `noise_seed` has other dims, or another number of candidates.
+    ParameterError
+        If a seed is not a whole number from 0.
+    """
+    dim = "trial" if "trial" in embedding.dims else "stimulus"
+    if "noise_seed" not in embedding.coords:
+        return noise_seeds(context, embedding.sizes[dim], n_candidates)
+    given = embedding["noise_seed"]
+    if given.dims not in ((dim,), (dim, "candidate")) or given.sizes.get("candidate", 1) != n_candidates:
+        raise brainlens.DimensionError(
+            f"noise_seed of the embedding: expected dims ({dim}) or ({dim}, candidate) with {n_candidates} for each "
+            f"{dim}, found {dict(given.sizes)}. Set 'n_candidates' to how many seeds there are, or leave them out by "
+            "drop_vars('noise_seed')."
+        )
+    if given.dtype.kind not in "iu" or not 0 <= int(given.min()) <= int(given.max()) < 2**63:
+        raise brainlens.ParameterError(
+            f"noise_seed of the embedding: expected whole numbers from 0 to 2**63 - 1, found {given.dtype} from "
+            f"{given.values.min()!s} to {given.values.max()!s}. Take those of images that were painted."
+        )
+    return given.values.astype(np.int64).reshape(embedding.sizes[dim], n_candidates)
 
 
 def noise_seeds(context: brainlens.Context, n_trials: int, n_candidates: int) -> np.ndarray:

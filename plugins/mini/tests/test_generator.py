@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from brainlens_mini.generator import generate, load_pipeline, noise_seeds
+from brainlens_mini.generator import choose_seeds, generate, load_pipeline, noise_seeds
 from brainlens_mini.params import GenerateParams
 from brainlens_mini.weights import WEIGHTS, own_folder
 from safetensors.torch import load_file, save_file
@@ -58,6 +58,32 @@ def test_more_candidates_leave_the_first_as_it_is(pipeline_folder: Path, embeddi
 def test_seeds_differ_between_trials_and_candidates() -> None:
     seeds = noise_seeds(brainlens.Context(seed=1), 50, 8)
     assert len(np.unique(seeds)) == 400
+
+
+@pytest.mark.parametrize("n_candidates", [1, 3])
+def test_one_item_is_painted_again_alone_by_the_seed_it_was_given(
+    pipeline_folder: Path, embedding: xr.Dataset, tmp_path: Path, n_candidates: int
+) -> None:
+    whole = paint(pipeline_folder, embedding, n_candidates=n_candidates)
+    seeds = whole["noise_seed"]
+    dims = ("stimulus", "candidate")[: seeds.ndim]
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    registry.put("embedding", embedding.assign_coords(noise_seed=(dims, seeds.values)))
+    alone = paint(pipeline_folder, registry["embedding"].isel(stimulus=[3]), n_candidates=n_candidates)
+    np.testing.assert_array_equal(alone["noise_seed"], seeds.isel(trial=[3]))
+    assert np.abs(alone["image"].astype(int).values - whole["image"].isel(trial=[3]).astype(int).values).max() <= 1
+    without = paint(pipeline_folder, embedding.isel(stimulus=[3]), n_candidates=n_candidates)
+    assert np.abs(without["image"].astype(int).values - alone["image"].astype(int).values).max() > 1
+
+
+def test_seeds_that_do_not_fit_are_refused(embedding: xr.Dataset) -> None:
+    context = brainlens.Context()
+    for seeds in (("stimulus", np.arange(5)), (("candidate", "stimulus"), np.zeros((2, 5), int)), ((), 7)):
+        with pytest.raises(brainlens.DimensionError, match=r"dims \(stimulus\) or .* with 2 for each stimulus"):
+            choose_seeds(embedding.assign_coords(noise_seed=seeds), context, 2)
+    for wrong in ([-1, 0, 1, 2, 3], [0.5] * 5):
+        with pytest.raises(brainlens.ParameterError, match=r"noise_seed .*: expected whole numbers from 0 to 2\*\*63"):
+            choose_seeds(embedding.assign_coords(noise_seed=("stimulus", wrong)), context, 1)
 
 
 def test_an_initial_image_is_seen(pipeline_folder: Path, embedding: xr.Dataset, initial: xr.Dataset) -> None:
