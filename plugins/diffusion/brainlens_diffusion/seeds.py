@@ -43,15 +43,13 @@ def choose_seeds(embedding: xr.Dataset, context: brainlens.Context, n_candidates
     if "noise_seed" not in embedding.coords:
         return noise_seeds(context, n_trials, n_candidates)
     given = embedding["noise_seed"]
-    wanted = (dim, "candidate")[: given.ndim] if given.ndim else (dim,)
-    count = given.sizes.get("candidate", 1)
-    if given.dims != wanted or count != n_candidates:
+    if given.dims not in ((dim,), (dim, "candidate")) or given.sizes.get("candidate", 1) != n_candidates:
         raise brainlens.DimensionError(
             f"noise_seed of the embedding: expected dims ({dim}) or ({dim}, candidate) with {n_candidates} for each "
             f"{dim}, found {dict(given.sizes)}. Set 'n_candidates' to how many seeds there are, or leave them out by "
             "drop_vars('noise_seed')."
         )
-    if given.dtype.kind not in "iu" or (given.size and not 0 <= int(given.min()) <= int(given.max()) < 2**63):
+    if given.dtype.kind not in "iu" or not 0 <= int(given.min()) <= int(given.max()) < 2**63:
         raise brainlens.ParameterError(
             f"noise_seed of the embedding: expected whole numbers from 0 to 2**63 - 1, found {given.dtype} from "
             f"{given.values.min()!s} to {given.values.max()!s}. Take those of images that were painted."
