@@ -16,7 +16,6 @@ import pytest
 import xarray as xr
 
 import brainlens
-from brainlens.parameters import check_seed, make_params
 
 HOOKS = """
 from typing import Literal
@@ -490,26 +489,6 @@ def test_what_a_component_raises_is_one_error_that_says_where(
     )
     with refused(registry, brainlens.PluginError, text):
         registry.compute("toy.fault", fault=fault)
-
-
-def test_parameters_are_validated_alone_too(registry: brainlens.Registry) -> None:
-    component = registry.plugins.component("toy.mean")
-    assert make_params(component, {"scale": "2"}).scale == 2.0
-    with pytest.raises(brainlens.ParameterError, match="toy.mean: mode: expected 'mean' or 'median', found 'x'"):
-        make_params(component, {"mode": "x"})
-
-
-def test_long_values_are_not_quoted_in_full(registry: brainlens.Registry) -> None:
-    with pytest.raises(brainlens.ParameterError) as caught:
-        make_params(registry.plugins.component("toy.mean"), {"mode": "x" * 5000, "scale": np.zeros(5000)})
-    assert len(str(caught.value)) < 400
-    assert "found ndarray" in str(caught.value)
-
-
-def test_seeds_become_plain_numbers() -> None:
-    assert type(check_seed(np.uint8(3))) is int
-    with pytest.raises(brainlens.ParameterError, match=r"seed: expected a whole number from 0, found np\.int64\(-3\)"):
-        check_seed(np.int64(-3))
 
 
 def test_a_component_that_failed_finds_what_it_kept_and_nothing_is_left_once_it_is_stored(
