@@ -1,7 +1,7 @@
-"""Say what is installed, what is broken, and whether each decoder works here; made to be pasted into a bug report.
+"""Say what is installed, what is broken, and whether decoders and encoders work here; to be pasted into a bug report.
 
 Versions come from metadata, so that a broken library cannot break the report on it; torch is imported only by the
-decoders that are tried.
+decoders and encoders that are tried.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def diagnose(host: PluginHost, *, passes: bool = True, registry: str = "") -> di
     host
         The plugins to look at; all of them are loaded.
     passes
-        Whether each decoder is fitted to a small simulated study in a temporary folder, which imports what it needs.
+        Whether decoders and encoders are fitted to a small simulated study in a temporary folder, which imports what
+        they need.
     registry
         Path of a registry whose scratch folders are listed, if it is there.
 
@@ -52,7 +53,7 @@ def diagnose(host: PluginHost, *, passes: bool = True, registry: str = "") -> di
         `brainlens`, `python`, `platform`: text. `libraries`: installed versions by name. `torch`: builds such as
         `cu128` or `cpu` by library. `torch_wanted`: the version of torch that its companions demand. `cpus`: number.
         `memory_gb`: number. `gpus`: list of `name` and `memory_gb`. `plugins`: list of `name`, `distribution`,
-        `version`, `state`, `error`, `details`, `components`. `passes`: `ok` or what went wrong, by decoder.
+        `version`, `state`, `error`, `details`, `components`. `passes`: `ok` or what went wrong, by decoder or encoder.
         `scratch`: list of `folder` and `size_mb`.
         `problems`: list of text, empty when all is well.
     """
@@ -72,7 +73,7 @@ def diagnose(host: PluginHost, *, passes: bool = True, registry: str = "") -> di
         "scratch": list(_scratch(registry)),
     }
     for plugin in plugins if passes else ():
-        report["passes"] |= _try_decoders(host, plugin)
+        report["passes"] |= _try_fitting(host, plugin)
     report["problems"] = list(_problems(report))
     return report
 
@@ -187,14 +188,15 @@ def _described(plugin: Plugin) -> dict[str, Any]:
     return {**{name: getattr(plugin, name) for name in facts}, "components": components}
 
 
-def _try_decoders(host: PluginHost, plugin: Plugin) -> dict[str, str]:
-    """Fit and predict with each decoder of a plugin, on the device that it would take by itself."""
-    from brainlens.exercise import Attempt, NotApplicable, needs_other_kinds, only
+def _try_fitting(host: PluginHost, plugin: Plugin) -> dict[str, str]:
+    """Fit and predict with each decoder and encoder of a plugin, on the device that it would take by itself."""
+    from brainlens.exercise import Attempt, NotApplicable, only
+    from brainlens.exercise_fitting import fit_attempt, needs_other_kinds, predict_attempt
     from brainlens.synthetic import synthetic_study
 
     outcomes = {}
     for component in plugin.components:
-        if component.role != "decoder":
+        if component.role not in ("decoder", "encoder"):
             continue
         with tempfile.TemporaryDirectory() as folder:
             attempt = Attempt(
@@ -207,8 +209,8 @@ def _try_decoders(host: PluginHost, plugin: Plugin) -> dict[str, str]:
             try:
                 needs_other_kinds(attempt)
                 registry = attempt.registry(response=attempt.study["response"], target=attempt.study["target"])
-                attempt.fit(registry, "model")
-                attempt.predict(registry, "model")
+                fit_attempt(attempt, registry, "model")
+                predict_attempt(attempt, registry, "model")
                 outcomes[component.name] = "ok"
             except NotApplicable as reason:
                 outcomes[component.name] = f"not tried: {reason}"
@@ -230,7 +232,7 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
     yield from torch_problems(report)
     for name, outcome in report["passes"].items():
         if outcome != "ok" and not outcome.startswith("not tried"):
-            yield f"decoder {name!r} does not work here: {outcome}"
+            yield f"component {name!r} does not work here: {outcome}"
 
 
 def torch_problems(report: dict[str, Any]) -> Iterator[str]:

@@ -110,8 +110,7 @@ def match_spaces(known: Spaces, embeddings: Sequence[xr.Dataset], *, model: str)
     for name in found:
         if name not in wanted:
             raise DimensionError(
-                f"model {model!r}: expected features of {listed(wanted)}, found {name!r}. "
-                f"{closest(name, wanted)}"
+                f"model {model!r}: expected features of {listed(wanted)}, found {name!r}. {closest(name, wanted)}"
             )
     missing = [name for name in wanted if name not in found]
     if missing:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import xarray as xr
 
-from brainlens import contract, exercise
+from brainlens import contract, exercise, exercise_fitting
 from brainlens.errors import BrainlensError, ParameterError, PluginError
 from brainlens.exercise import Attempt, NotApplicable
 from brainlens.plugins import Plugin, PluginHost
@@ -32,14 +32,16 @@ _DECLARED: tuple[Callable[[PluginHost, Plugin], Iterator[str]], ...] = (
     contract.target_problems,
     contract.kind_problems,
 )
+FITTED = ("decoder", "encoder")
 _TRIED: tuple[tuple[Callable[[Attempt], Iterator[str]], tuple[str, ...]], ...] = (
-    (exercise.planted_map_problems, ("decoder",)),
-    (exercise.repeat_problems, ("decoder",)),
-    (exercise.single_trial_problems, ("decoder",)),
-    (exercise.storage_problems, ("decoder",)),
-    (exercise.leak_problems, ("decoder",)),
-    (exercise.subjects_problems, ("decoder",)),
-    (exercise.start_problems, ("decoder",)),
+    (exercise_fitting.planted_map_problems, FITTED),
+    (exercise_fitting.repeat_problems, FITTED),
+    (exercise_fitting.single_trial_problems, FITTED),
+    (exercise_fitting.storage_problems, FITTED),
+    (exercise_fitting.leak_problems, FITTED),
+    (exercise_fitting.subjects_problems, ("decoder",)),
+    (exercise_fitting.spaces_problems, ("encoder",)),
+    (exercise_fitting.start_problems, FITTED),
     (exercise.analysis_problems, ("analysis", "embedder", "generator")),
     (exercise.importer_problems, ("importer",)),
     (exercise.exporter_problems, ("exporter",)),
@@ -136,33 +138,37 @@ class PluginContract:
         """Inputs and outputs follow schemas that are known."""
         self._declared(contract.kind_problems)
 
-    def test_decoders_find_a_planted_map_and_nothing_in_shuffled_labels(self, tmp_path: Path) -> None:
+    def test_what_is_fitted_finds_a_planted_map_and_nothing_in_shuffled_labels(self, tmp_path: Path) -> None:
         """Scores are far over chance where there is something to find, and at chance where there is not."""
-        self._try(exercise.planted_map_problems, tmp_path)
+        self._try(exercise_fitting.planted_map_problems, tmp_path)
 
-    def test_decoders_repeat_themselves(self, tmp_path: Path) -> None:
+    def test_what_is_fitted_repeats_itself(self, tmp_path: Path) -> None:
         """The same seed gives the same numbers."""
-        self._try(exercise.repeat_problems, tmp_path)
+        self._try(exercise_fitting.repeat_problems, tmp_path)
 
-    def test_decoders_predict_each_trial_by_itself(self, tmp_path: Path) -> None:
-        """Order and company of a trial do not change its prediction."""
-        self._try(exercise.single_trial_problems, tmp_path)
+    def test_what_is_fitted_predicts_each_trial_by_itself(self, tmp_path: Path) -> None:
+        """Order and company of a trial or stimulus do not change its prediction."""
+        self._try(exercise_fitting.single_trial_problems, tmp_path)
 
-    def test_decoders_survive_storage_and_leave_inputs_alone(self, tmp_path: Path) -> None:
+    def test_what_is_fitted_survives_storage_and_leaves_inputs_alone(self, tmp_path: Path) -> None:
         """A stored model predicts what the fitted one did."""
-        self._try(exercise.storage_problems, tmp_path)
+        self._try(exercise_fitting.storage_problems, tmp_path)
 
-    def test_decoders_never_see_test_trials(self, tmp_path: Path) -> None:
+    def test_what_is_fitted_never_sees_test_trials(self, tmp_path: Path) -> None:
         """What was learnt does not depend on the trials that are predicted."""
-        self._try(exercise.leak_problems, tmp_path)
+        self._try(exercise_fitting.leak_problems, tmp_path)
 
     def test_decoders_of_several_subjects_find_each(self, tmp_path: Path) -> None:
         """A decoder that takes several responses is fitted to one and to two subjects, and predicts each."""
-        self._try(exercise.subjects_problems, tmp_path)
+        self._try(exercise_fitting.subjects_problems, tmp_path)
 
-    def test_decoders_start_from_a_model(self, tmp_path: Path) -> None:
-        """A decoder that can go on from a model does so, and finds as much."""
-        self._try(exercise.start_problems, tmp_path)
+    def test_encoders_of_several_feature_spaces_take_each(self, tmp_path: Path) -> None:
+        """An encoder that takes several embeddings finds the planted map beside a space of noise, in either order."""
+        self._try(exercise_fitting.spaces_problems, tmp_path)
+
+    def test_what_is_fitted_starts_from_a_model(self, tmp_path: Path) -> None:
+        """A component that can go on from a model does so, and finds as much."""
+        self._try(exercise_fitting.start_problems, tmp_path)
 
     def test_analyses_repeat_themselves(self, tmp_path: Path) -> None:
         """The same inputs and seed give the same result, which follows its schema."""
@@ -212,8 +218,8 @@ class PluginContract:
 
 
 def _tried(check: Callable[[Attempt], Iterator[str]], attempt: Attempt) -> list[str]:
-    if attempt.component.role == "decoder":
-        exercise.needs_other_kinds(attempt)
+    if attempt.component.role in FITTED:
+        exercise_fitting.needs_other_kinds(attempt)
     try:
         return list(check(attempt))
     except BrainlensError as error:

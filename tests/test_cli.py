@@ -430,7 +430,7 @@ LOOK = ["compute", "toy.look", "--first", "subj01/response"]
     ("command", "code", "text"),
     [
         (["compute", "toy.lok"], 1, "no analysis or embedder or generator 'toy.lok'. Closest: 'toy.look'."),
-        (["fit", "toy"], 1, "component 'toy' is of role importer, expected decoder. Use 'brainlens ingest toy'."),
+        (["fit", "toy"], 1, "component 'toy' is of role importer, expected decoder or encoder. Use 'brainlens ingest"),
         (["compute", "toy.look"], 2, "toy.look: missing input 'first', the name of a stored response;"),
         (["compute", "toy.look", "--first", "subj01/respons"], 1, "no dataset 'subj01/respons' in "),
         ([*LOOK, "--mode", "min"], 2, "toy.look: mode: expected 'mean' or 'max', found 'min'."),
@@ -465,7 +465,7 @@ def test_failures_are_one_message_on_standard_error(study: Path, command: list[s
         (["compute", "toy.look", "--modus", "max"], "Error: No such option"),
         (["compute", "toy.look", "--seed", "x"], "Error: Invalid value for '--seed'"),
         (["cross-predict", "toy.ridge"], "Error: Missing option '--leave-out'"),
-        (["predict", "m"], "Error: Missing option '--response'"),
+        (["predict"], "Error: Missing argument 'MODEL'"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(here: Path, command: list[str], text: str) -> None:

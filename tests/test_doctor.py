@@ -40,7 +40,7 @@ def test_a_decoder_that_fails_is_a_problem_and_stops_no_other(plugin_folder, hos
     assert report["passes"]["sound"] == "ok"
     (problem,) = [problem for problem in report["problems"] if "'bad'" in problem]
     assert problem == (
-        "decoder 'bad' does not work here: component 'bad' (acme-bad 1.0): target 'brainlens_bad_decoder:Decoder' "
+        "component 'bad' does not work here: component 'bad' (acme-bad 1.0): target 'brainlens_bad_decoder:Decoder' "
         "cannot be imported: ModuleNotFoundError: No module named 'no_such_library'. Install what it needs, or see "
         "'brainlens doctor'."
     )

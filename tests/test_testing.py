@@ -34,6 +34,40 @@ def test_a_sound_plugin_passes_every_check(plugin_folder, tmp_path):
     assert check_plugin("acme", tmp_path, host=plugin_folder.host()) == []
 
 
+ENCODER = """
+import numpy as np
+import xarray as xr
+import brainlens
+
+
+class Encoder(brainlens.Trainable):
+    def fit(self, features, response):
+        x, y = features["embedding"].values, response["response"].values
+        self.weights_ = np.linalg.solve(x.T @ x + 10 * np.eye(x.shape[1]), x.T @ y)
+
+    def predict(self, features):
+        return xr.Dataset({"response": (("trial", "voxel"), features["embedding"].values @ self.weights_)})
+"""
+ENCODER_HOOKS = """
+import brainlens
+
+
+@brainlens.hookimpl
+def brainlens_components():
+    return [
+        brainlens.Component(
+            name="acme", role="encoder", summary="Ridge.", version="1", target="brainlens_acme_decoder:Encoder",
+            output=("response",),
+        )
+    ]
+"""
+
+
+def test_a_sound_encoder_passes_every_check(plugin_folder, tmp_path):
+    plugin_folder.add("acme", ENCODER_HOOKS, decoder=ENCODER)
+    assert check_plugin("acme", tmp_path, host=plugin_folder.host()) == []
+
+
 def test_problems_of_all_checks_are_listed_together(plugin_folder, tmp_path):
     add_acme(plugin_folder, before="x *= 2", predict="import brainlens.store")
     problems = check_plugin("acme", tmp_path, host=plugin_folder.host())
@@ -69,7 +103,7 @@ def contract_of(plugin_folder, name):
 def test_the_class_fails_with_the_problems(plugin_folder, tmp_path):
     add_acme(plugin_folder, before="x *= 2")
     with pytest.raises(AssertionError, match="expected the response unchanged, found it modified"):
-        contract_of(plugin_folder, "acme").test_decoders_survive_storage_and_leave_inputs_alone(tmp_path)
+        contract_of(plugin_folder, "acme").test_what_is_fitted_survives_storage_and_leaves_inputs_alone(tmp_path)
 
 
 def test_the_class_skips_what_a_plugin_does_not_have(plugin_folder, tmp_path):
