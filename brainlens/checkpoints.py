@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+import xarray as xr
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -47,3 +48,21 @@ def unpack_weights(content: bytes | None, sha256: str, *, where: str) -> dict[st
         return dict(load(content))
     except SafetensorError as error:
         raise CheckpointError(f"{where}: expected safetensors, found something else ({error}). {remedy}") from error
+
+
+def add_weights(frame: xr.Dataset, state: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """Return what is stored of a model with what it has learnt, as an analysis gets it.
+
+    Parameters
+    ----------
+    frame
+        What is stored beside the weights.
+    state
+        The named arrays. Only who wrote them knows their axes, so that each has dims of its own.
+
+    Examples
+    --------
+    >>> add_weights(xr.Dataset(), {"coef_": np.eye(2)})["coef_"].dims
+    ('coef_.0', 'coef_.1')
+    """
+    return frame.assign({name: ([f"{name}.{axis}" for axis in range(a.ndim)], a) for name, a in state.items()})

@@ -16,7 +16,7 @@ from typing import Any
 
 import xarray as xr
 
-from brainlens import provenance
+from brainlens import checkpoints, provenance
 from brainlens.calls import Call, find_calls
 from brainlens.device import check_device, check_precision, resolve_device
 from brainlens.errors import BrainlensError, ParameterError, PluginError, RegistryError, SchemaError, listed
@@ -196,11 +196,24 @@ def _check_called(work: Workplace, dataset: Any, kind: str, *, where: str) -> No
 def open_input(
     place: Place, component: Component, key: str, entries: list[Entry]
 ) -> xr.Dataset | list[xr.Dataset] | None:
-    """Open an input lazily: one dataset, a list where the component takes several, None where there is none."""
+    """Open an input lazily: one dataset, a list where the component takes several, None where there is none.
+
+    A model comes with what it has learnt.
+    """
     if not entries:
         return None
-    opened = [open_dataset(place, entry.name) for entry in entries]
+    opened = [
+        _open_model(place, entry) if entry.kind == "model" else open_dataset(place, entry.name) for entry in entries
+    ]
     return opened if component.inputs[key].many else opened[0]
+
+
+def _open_model(place: Place, entry: Entry) -> xr.Dataset:
+    frame, content = open_dataset(place, entry.name), place.read(entry.name, checkpoints.FILE)
+    if content is None:
+        return frame
+    state = checkpoints.unpack_weights(content, frame.attrs["weights_sha256"], where=f"model {entry.name!r}")
+    return checkpoints.add_weights(frame, state)
 
 
 def store_result(

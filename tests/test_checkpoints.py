@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from safetensors.numpy import load
 
 import brainlens
 from brainlens.checkpoints import pack_weights, unpack_weights
+from brainlens.synthetic import synthetic_study
 
 DTYPES = ["<f4", "<f8", "<f2", ">f4", "<i8", ">i4", "u1", "?"]
 
@@ -72,3 +75,53 @@ def test_another_format_is_refused() -> None:
     content = b"not safetensors at all"
     with pytest.raises(brainlens.CheckpointError, match="^model 'm': expected safetensors, found something else"):
         unpack_weights(content, hashlib.sha256(content).hexdigest(), where="model 'm'")
+
+
+def test_an_analysis_gets_a_model_with_what_it_has_learnt(tmp_path: Path, plugin_folder: Any) -> None:
+    hooks = """
+    import brainlens
+
+    @brainlens.hookimpl
+    def brainlens_components():
+        return [
+            brainlens.Component(
+                name="toy", role="decoder", summary="Mean.", version="1", target="brainlens_toy_decoder:Decoder"
+            ),
+            brainlens.Component(
+                name="toy.look", role="analysis", summary="Looks.", version="1", target="brainlens_toy_decoder:look",
+                inputs={"model": "model", "more": brainlens.Input("model", many=True, optional=True)},
+                output=("embedding",),
+            ),
+        ]
+    """
+    work = """
+    import numpy as np
+    import xarray as xr
+    import brainlens
+
+    class Decoder(brainlens.Trainable):
+        def fit(self, response, target):
+            self.mean_ = target["embedding"].mean("trial").values
+
+        def predict(self, response):
+            raise NotImplementedError
+
+    def look(*, model, more, params, context):
+        values = np.stack([each["mean_"].values for each in [model, *(more or [])]])
+        labels = {"stimulus": range(len(values)), "sites": ("stimulus", [len(model["voxel"])] * len(values))}
+        return xr.Dataset(
+            {"embedding": (("stimulus", "channel"), values)}, labels, {"schema": "embedding.v1", "model": "toy"}
+        )
+    """
+    plugin_folder.add("toy", hooks, decoder=work)
+    registry = brainlens.open(tmp_path / "study.zarr", host=plugin_folder.host(), quiet=True)
+    for name, dataset in synthetic_study(n_stimuli=12, n_voxels=6).items():
+        registry.put(name, dataset)
+    registry.fit("toy", response="response", target="target", name="m")
+    found = registry[registry.compute("toy.look", model="m", more=["m"])]
+    response = registry["response"]
+    shown = response["stimulus_id"].values[response["split"].values == "train"]
+    mean = registry["target"]["embedding"].sel(stimulus=shown).values.mean(axis=0)
+    np.testing.assert_allclose(found["embedding"].values, [mean, mean], rtol=1e-5)
+    assert found["sites"].values.tolist() == [6, 6]
+    assert "mean_" not in registry["m"]
