@@ -6,6 +6,7 @@ from typing import Any
 
 import brainlens
 from brainlens_diffusion.params import KandinskyParams, UnclipParams, VariationsParams, VersatileParams
+from brainlens_diffusion.reconstruct_params import PictureParams, ReconstructParams
 
 _KANDINSKY = (
     "Razzhigaev et al. (2023). Kandinsky: an improved text-to-image synthesis with image prior and latent "
@@ -32,7 +33,7 @@ _STARTS = {
 
 @brainlens.hookimpl
 def brainlens_components() -> tuple[brainlens.Component, ...]:
-    """Return the generators."""
+    """Return generators and analyses."""
     return (
         _generator(
             "kandinsky",
@@ -59,6 +60,33 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             params=VersatileParams,
             inputs={"text": brainlens.Input("embedding", optional=True)},
             citations=(_VERSATILE, _GUIDANCE, _MINDEYE, _BRAIN_DIFFUSER),
+        ),
+        brainlens.Component(
+            name="diffusion.reconstruct",
+            role="analysis",
+            summary="Images from decoded embeddings by any generator, the best of several candidates.",
+            version="1",
+            target="brainlens_diffusion.reconstruct:reconstruct",
+            params=ReconstructParams,
+            inputs={"decoded": "embedding", "initial": brainlens.Input("image", optional=True)},
+            output=("image",),
+            uses_device=True,
+            calls={"generator": "generator", "embedder": "embedder"},
+            citations=(_MINDEYE,),
+        ),
+        brainlens.Component(
+            name="diffusion.pictures",
+            role="analysis",
+            summary="What was seen above initial image, reconstruction and candidates, for a contact sheet.",
+            version="1",
+            target="brainlens_diffusion.pictures:draw_reconstructions",
+            params=PictureParams,
+            inputs={
+                "reconstructed": "image",
+                "stimuli": "stimulus_image",
+                "initial": brainlens.Input("image", optional=True),
+            },
+            output=("image",),
         ),
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import brainlens
 
 # Weights that run code when they are loaded, or may.
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
+SCHEDULER = "scheduler/scheduler_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +33,14 @@ class Model:
         Id of the hub, or name of the folder.
     revision
         Commit of the hub; "" where it is a folder.
+    parts
+        Those that are used.
     """
 
     folder: Path
     name: str
     revision: str = ""
+    parts: tuple[str, ...] = ()
 
     def part(self, name: str) -> Path:
         """Return the folder of a part."""
@@ -63,16 +69,19 @@ class Model:
             )
         return found
 
-    def fingerprint(self) -> list[list[Any]]:
-        """Return name, size and time of every file, by which a model that was exchanged is known."""
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return [
-            [path.relative_to(self.folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns] for path in files
-        ]
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the names and contents of all files of the parts that are used, but for pickles."""
+        whole = hashlib.sha256()
+        for part in sorted(self.parts):
+            for path in sorted(path for path in self.part(part).iterdir() if path.suffix not in PICKLES):
+                with path.open("rb") as file:
+                    whole.update(f"{part}/{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        return whole.hexdigest()
 
 
 def find_model(
-    model: str, revision: str, context: brainlens.Context, *, weights: Iterable[str], files: Iterable[str] = ()
+    model: str, revision: str, context: brainlens.Context, *, weights: Iterable[str], files: Iterable[str]
 ) -> Model:
     """Find a pipeline and see that it has what a generator needs, before anything of it is opened.
 
@@ -87,7 +96,7 @@ def find_model(
     weights
         Parts of which weights are needed.
     files
-        Further files that are needed.
+        Further files that are needed, such as `"scheduler/scheduler_config.json"`.
 
     Raises
     ------
@@ -112,8 +121,9 @@ def find_model(
                 f"model {model!r}: expected a folder, found a file. Give the folder it lies in."
             )
         found = Model(folder=folder, name=folder.resolve().name)
+    weights, files = tuple(weights), tuple(files)
     _check_parts(found, model, weights, files)
-    return found
+    return replace(found, parts=(*weights, *sorted({file.partition("/")[0] for file in files} - {*weights})))
 
 
 def _is_id(model: str) -> bool:

@@ -131,11 +131,17 @@ def choose_start(
         raise brainlens.ParameterError("expected initial images or latents, found both. Give one of them.")
     if initial is not None:
         image = _check_initial(initial, embedding, (shape[1] * (step := reduction(autoencoder)), shape[2] * step))
-        return lambda rows: encode(autoencoder, read_rows(image, rows), device)
+        return lambda rows: _encode_rows(autoencoder, image, rows, device)
     if latents is not None:
         grid = _check_latents(latents, embedding, shape)
         return lambda rows: read_tensor(grid, rows, device).transpose(1, 2).reshape(len(rows), *shape)
     return None
+
+
+def _encode_rows(autoencoder: Any, image: xr.DataArray, rows: np.ndarray, device: str) -> Tensor:
+    """Encode each image once, also where it has several candidates."""
+    once, inverse = np.unique(rows, return_inverse=True)
+    return encode(autoencoder, image.isel(trial=once).values, device)[torch.from_numpy(inverse).to(device)]
 
 
 def _check_initial(initial: xr.Dataset, embedding: xr.Dataset, size: tuple[int, int]) -> xr.DataArray:

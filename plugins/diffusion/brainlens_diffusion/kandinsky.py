@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel, VQModel
 from torch import Tensor
 
 import brainlens
-from brainlens_diffusion.folders import find_model
+from brainlens_diffusion.folders import SCHEDULER, find_model
 from brainlens_diffusion.inputs import check_embedding, choose_embedding, choose_start, read_tensor
 from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
 from brainlens_diffusion.painting import Painter, paint
@@ -68,9 +68,22 @@ def generate(
     DeviceError
         If there is not enough memory for one image.
     """
-    dtype = choose_precision(context)
     embedding = choose_embedding(embedding, params, known=EMBEDDINGS)
-    model = find_model(params.model, params.revision, context, weights=("unet", "movq"))
+    starts = {"initial": initial, "latents": latents}
+    painter = load_painter(embedding, unconditional, starts, params, context)
+    return paint(painter, embedding, params, context)
+
+
+def load_painter(
+    embedding: xr.Dataset,
+    unconditional: xr.Dataset | None,
+    starts: dict[str, xr.Dataset | None],
+    params: KandinskyParams,
+    context: brainlens.Context,
+) -> Painter:
+    """Check what `generate` was given against the pipeline, and load the pipeline's parts."""
+    dtype = choose_precision(context)
+    model = find_model(params.model, params.revision, context, weights=("unet", "movq"), files=(SCHEDULER,))
     scheduler = load_scheduler(model, "scheduler", params.scheduler)
     network = load_network(UNet2DConditionModel, model, "unet", dtype=dtype)
     autoencoder = load_network(VQModel, model, "movq", dtype=dtype)
@@ -97,12 +110,11 @@ def generate(
 
         return predict
 
-    start = choose_start(embedding, initial, latents, autoencoder=autoencoder, shape=shape, device=context.device)
-    painter = Painter(
+    start = choose_start(embedding, **starts, autoencoder=autoencoder, shape=shape, device=context.device)
+    return Painter(
         model=model, network=network, autoencoder=autoencoder, scheduler=scheduler, shape=shape, condition=condition,
         start=start,
     )  # fmt: skip
-    return paint(painter, embedding, params, context)
 
 
 def _check_unconditional(unconditional: xr.Dataset | None, width: int) -> Tensor:

@@ -227,7 +227,7 @@ class Album:
         if context.scratch is None:
             return
         self.file = context.scratch / "images.raw"
-        about = {"shape": list(shape), "n_images": n_images, "model": model.fingerprint()}
+        about = {"shape": list(shape), "n_images": n_images, "weights_sha256": model.digest}
         record = context.scratch / "images.json"
         if self.file.exists() and record.exists():
             if json.loads(record.read_text("utf-8")) == about:
@@ -283,7 +283,7 @@ def image_dataset(pixels: np.ndarray, source: xr.Dataset, model: Model, *, varia
         labels = dict.fromkeys(("trial", "stimulus_id"), ("trial", source["stimulus"].values))
     if pixels.ndim == 5:
         labels["candidate"] = ("candidate", np.arange(pixels.shape[1]))
-    attrs = {"schema": "image.v1", "model": model.name}
+    attrs = {"schema": "image.v1", "model": model.name, "weights_sha256": model.digest}
     attrs |= {key: value for key, value in (("revision", model.revision), ("variant", variant)) if value}
     return xr.Dataset({"image": (dims, pixels)}, labels, attrs)
 

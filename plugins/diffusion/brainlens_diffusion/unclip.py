@@ -14,7 +14,7 @@ from torch import Tensor
 
 import brainlens
 from brainlens_diffusion.clip import encode_prompts
-from brainlens_diffusion.folders import find_model
+from brainlens_diffusion.folders import SCHEDULER, find_model
 from brainlens_diffusion.inputs import check_embedding, choose_embedding, choose_start, read_tensor
 from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
 from brainlens_diffusion.painting import Painter, paint
@@ -67,10 +67,23 @@ def generate(
     ParameterError, DimensionError, RegistryError, CheckpointError, DeviceError
         As `diffusion.kandinsky`; and if the prompt is longer than the text encoder reads.
     """
-    dtype = choose_precision(context)
     embedding = choose_embedding(embedding, params, known=EMBEDDINGS)
+    starts = {"initial": initial, "latents": latents}
+    painter = load_painter(embedding, starts, params, context)
+    return paint(painter, embedding, params, context)
+
+
+def load_painter(
+    embedding: xr.Dataset,
+    starts: dict[str, xr.Dataset | None],
+    params: UnclipParams,
+    context: brainlens.Context,
+) -> Painter:
+    """Check what `generate` was given against the pipeline, and load the pipeline's parts."""
+    dtype = choose_precision(context)
     parts = ("unet", "vae", "image_normalizer", "text_encoder")
-    model = find_model(params.model, params.revision, context, weights=parts)
+    files = (SCHEDULER, "image_noising_scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json")
+    model = find_model(params.model, params.revision, context, weights=parts, files=files)
     scheduler = load_scheduler(model, "scheduler", params.scheduler)
     noising = load_scheduler(model, "image_noising_scheduler")
     normaliser = load_network(StableUnCLIPImageNormalizer, model, "image_normalizer")
@@ -102,12 +115,11 @@ def generate(
 
         return predict
 
-    start = choose_start(embedding, initial, latents, autoencoder=autoencoder, shape=shape, device=context.device)
-    painter = Painter(
+    start = choose_start(embedding, **starts, autoencoder=autoencoder, shape=shape, device=context.device)
+    return Painter(
         model=model, network=network, autoencoder=autoencoder, scheduler=scheduler, shape=shape, condition=condition,
         start=start,
     )  # fmt: skip
-    return paint(painter, embedding, params, context)
 
 
 def add_noise(embeds: Tensor, noise: Tensor, level: int, normaliser: Any, noising: Any) -> Tensor:

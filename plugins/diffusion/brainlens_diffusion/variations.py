@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 import brainlens
-from brainlens_diffusion.folders import find_model
+from brainlens_diffusion.folders import SCHEDULER, find_model
 from brainlens_diffusion.inputs import check_embedding, choose_embedding, choose_start, read_tensor
 from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
 from brainlens_diffusion.painting import Painter, paint
@@ -59,20 +59,38 @@ def generate(
     ParameterError, DimensionError, RegistryError, CheckpointError, DeviceError
         As `diffusion.kandinsky`.
     """
-    dtype = choose_precision(context)
     embedding = choose_embedding(embedding, params, known=EMBEDDINGS)
+    starts = {"initial": initial, "latents": latents}
+    painter = load_painter(embedding, starts, params, context)
+    return paint(painter, embedding, params, context)
+
+
+def load_painter(
+    embedding: xr.Dataset,
+    starts: dict[str, xr.Dataset | None],
+    params: VariationsParams,
+    context: brainlens.Context,
+) -> Painter:
+    """Check what `generate` was given against the pipeline, and load the pipeline's parts."""
+    dtype = choose_precision(context)
     public = params.model == VariationsParams.model_fields["model"].default
     revision = params.revision or (REVISION if public else "")
-    model = find_model(params.model, revision, context, weights=("unet", "vae"))
+    model = find_model(params.model, revision, context, weights=("unet", "vae"), files=(SCHEDULER,))
+    if not any(model.config("", "model_index.json").get("image_encoder") or ()):
+        # A network that follows texts has the very same shape.
+        raise brainlens.CheckpointError(
+            f"model {params.model!r}: expected a pipeline with an image encoder, found none in model_index.json. Take "
+            "Stable Diffusion image variations."
+        )
     scheduler = load_scheduler(model, "scheduler", params.scheduler)
     network = load_network(UNet2DConditionModel, model, "unet", dtype=dtype)
     autoencoder = load_network(AutoencoderKL, model, "vae", dtype=dtype)
-    if network.config.class_embed_type or network.config.encoder_hid_dim_type:
-        raise brainlens.CheckpointError(
-            f"model {params.model!r}: expected a network that is conditioned by cross-attention alone, found "
-            f"class_embed_type {network.config.class_embed_type!r} and encoder_hid_dim_type "
-            f"{network.config.encoder_hid_dim_type!r}. Take Stable Diffusion image variations."
-        )
+    for key in ("class_embed_type", "encoder_hid_dim_type", "addition_embed_type"):
+        if network.config[key]:
+            raise brainlens.CheckpointError(
+                f"model {params.model!r}: expected a network that is conditioned by cross-attention alone, found {key} "
+                f"{network.config[key]!r}. Take Stable Diffusion image variations."
+            )
     values = check_embedding(embedding["embedding"], n_channels=network.config.cross_attention_dim)
     side = network.config.sample_size
     shape = (network.config.in_channels, side, side)
@@ -88,9 +106,8 @@ def generate(
 
         return predict
 
-    start = choose_start(embedding, initial, latents, autoencoder=autoencoder, shape=shape, device=context.device)
-    painter = Painter(
+    start = choose_start(embedding, **starts, autoencoder=autoencoder, shape=shape, device=context.device)
+    return Painter(
         model=model, network=network, autoencoder=autoencoder, scheduler=scheduler, shape=shape, condition=condition,
         start=start,
     )  # fmt: skip
-    return paint(painter, embedding, params, context)

@@ -11,7 +11,7 @@ from transformers import CLIPTextConfig, CLIPVisionConfig
 
 import brainlens
 from brainlens_diffusion.clip import encode_empty_text, encode_gray_image
-from brainlens_diffusion.folders import Model, find_model
+from brainlens_diffusion.folders import SCHEDULER, Model, find_model
 from brainlens_diffusion.inputs import check_embedding, check_rows, choose_embedding, choose_start, read_tensor
 from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
 from brainlens_diffusion.mixing import mix_in_text
@@ -65,12 +65,25 @@ def generate(
     ParameterError, DimensionError, RegistryError, CheckpointError, DeviceError
         As `diffusion.kandinsky`; and if texts are of other trials.
     """
-    dtype = choose_precision(context)
     embedding = choose_embedding(embedding, params, known=EMBEDDINGS)
+    starts = {"initial": initial, "latents": latents}
+    painter = load_painter(embedding, text, starts, params, context)
+    return paint(painter, embedding, params, context)
+
+
+def load_painter(
+    embedding: xr.Dataset,
+    text: xr.Dataset | None,
+    starts: dict[str, xr.Dataset | None],
+    params: VersatileParams,
+    context: brainlens.Context,
+) -> Painter:
+    """Check what `generate` was given against the pipeline, and load the pipeline's parts."""
+    dtype = choose_precision(context)
     empty = params.unconditional == "empty" and params.guidance > 1
     parts = ["image_unet", "vae", *(["text_unet"] if text is not None else [])]
     parts += ["image_encoder", *(["text_encoder"] if text is not None else [])] if empty else []
-    files = ["image_encoder/config.json", *(["text_encoder/config.json"] if text is not None else [])]
+    files = [SCHEDULER, "image_encoder/config.json", *(["text_encoder/config.json"] if text is not None else [])]
     model = find_model(params.model, params.revision, context, weights=parts, files=files)
     scheduler = load_scheduler(model, "scheduler", params.scheduler)
     network = load_network(UNet2DConditionModel, model, "image_unet", dtype=dtype)
@@ -107,12 +120,11 @@ def generate(
 
         return predict
 
-    start = choose_start(embedding, initial, latents, autoencoder=autoencoder, shape=shape, device=context.device)
-    painter = Painter(
+    start = choose_start(embedding, **starts, autoencoder=autoencoder, shape=shape, device=context.device)
+    return Painter(
         model=model, network=network, autoencoder=autoencoder, scheduler=scheduler, shape=shape, condition=condition,
         start=start,
     )  # fmt: skip
-    return paint(painter, embedding, params, context)
 
 
 def normalise(tokens: Tensor) -> Tensor:

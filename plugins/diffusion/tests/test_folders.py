@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,8 @@ PARTS = ("unet", "movq")
 
 
 def find(model: object, revision: str = "", *, context: brainlens.Context | None = None) -> object:
-    return find_model(str(model), revision, context or brainlens.Context(), weights=PARTS)
+    files = ("scheduler/scheduler_config.json",)
+    return find_model(str(model), revision, context or brainlens.Context(), weights=PARTS, files=files)
 
 
 def test_a_folder_is_found_and_noted(kandinsky: Path, context: brainlens.Context) -> None:
@@ -105,9 +105,12 @@ def test_a_damaged_configuration_is_refused(kandinsky: Path, tmp_path: Path) -> 
         find(folder).config("unet")
 
 
-def test_a_file_that_changes_changes_the_fingerprint(kandinsky: Path, tmp_path: Path) -> None:
+def test_the_digest_is_of_what_is_used(kandinsky: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(kandinsky, tmp_path / "model")
-    before = find(folder).fingerprint()
-    assert before == json.loads(json.dumps(find(folder).fingerprint()))
-    (folder / "unet" / "config.json").write_text("{ }")
-    assert find(folder).fingerprint() != before
+    before = find(kandinsky).digest
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"never opened")
+    (folder / "unused").mkdir()
+    (folder / "unused" / "config.json").write_text("{}")
+    assert find(folder).digest == before
+    (folder / "scheduler" / "scheduler_config.json").write_text("{ }")
+    assert find(folder).digest != before

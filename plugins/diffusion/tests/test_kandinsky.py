@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 import xarray as xr
 from brainlens_diffusion.kandinsky import EMBEDDINGS, generate
 from brainlens_diffusion.params import KandinskyParams
-from diffusers import KandinskyV22Img2ImgPipeline, KandinskyV22Pipeline
+from diffusers import DDIMScheduler, KandinskyV22Img2ImgPipeline, KandinskyV22Pipeline, UNet2DConditionModel
 
 import brainlens
 
@@ -63,8 +64,6 @@ def test_from_an_image_it_paints_what_the_pipeline_paints(
     made = paint(kandinsky, embedding, context, initial=initial, strength=0.5, scheduler="ddim")
     pipeline = KandinskyV22Img2ImgPipeline.from_pretrained(kandinsky)
     pipeline.set_progress_bar_config(disable=True)
-    from diffusers import DDIMScheduler
-
     config = {**pipeline.scheduler.config, "variance_type": None}
     pipeline.scheduler = DDIMScheduler.from_config(config)
     for number in (0, 3):
@@ -114,10 +113,6 @@ def test_embeddings_of_another_model_are_refused_by_the_public_checkpoint(
 def test_another_decoder_than_kandinskys_is_refused(
     tmp_path: Path, kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context
 ) -> None:
-    import shutil
-
-    from diffusers import UNet2DConditionModel
-
     folder = shutil.copytree(kandinsky, tmp_path / "other")
     shutil.rmtree(folder / "unet")
     UNet2DConditionModel(
@@ -127,3 +122,20 @@ def test_another_decoder_than_kandinskys_is_refused(
     ).save_pretrained(folder / "unet")  # fmt: skip
     with pytest.raises(brainlens.CheckpointError, match="conditioned on image embeddings, found encoder_hid_dim_type"):
         paint(folder, embedding, context)
+
+
+def test_the_embedded_generator_is_painted_with_as_by_its_own_plugin(
+    embedding_of: Make, initial: xr.Dataset, context: brainlens.Context
+) -> None:
+    mini = pytest.importorskip("brainlens_mini.generator")
+    params = pytest.importorskip("brainlens_mini.params").GenerateParams
+    folder = Path(mini.__file__).parent / "weights" / "generator"
+    rows = embedding_of(np.random.default_rng(0).standard_normal((5, 256)) / 16, "mini-clip")
+    pixels = np.repeat(np.repeat(initial["image"].values, 2, axis=1), 2, axis=2)
+    large = initial.assign(image=(initial["image"].dims, pixels))
+    for start, strength in ((None, 1.0), (large, 0.5)):
+        more = {"n_steps": 4, "guidance": 2.0, "strength": strength}
+        theirs = mini.generate(embedding=rows, initial=start, params=params(**more), context=context)
+        ours = paint(folder, rows, context, initial=start, **more)
+        np.testing.assert_array_equal(ours["noise_seed"], theirs["noise_seed"])
+        assert np.abs(ours["image"].values.astype(int) - theirs["image"].values.astype(int)).max() <= 1

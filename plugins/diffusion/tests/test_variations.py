@@ -1,3 +1,5 @@
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,8 +71,6 @@ def test_weights_by_the_names_of_2022_are_read_the_same(
     variations: Path, embedding: xr.Dataset, context: brainlens.Context, tmp_path: Path
 ) -> None:
     """The public autoencoder was saved when its attention had other names, by which diffusers still reads it."""
-    import shutil
-
     folder = shutil.copytree(variations, tmp_path / "old")
     (file,) = (folder / "vae").glob("*.safetensors")
     names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -92,6 +92,17 @@ def test_the_public_checkpoint_is_looked_for_at_its_second_version(
     embedding = random_embedding(768).assign_attrs(model=EMBEDDINGS[0])
     with pytest.raises(brainlens.CheckpointError, match=r"revision 'v2.0', .*hf download lambdalabs/.* --revision"):
         generate(embedding=embedding, params=VariationsParams(), context=context)
+
+
+def test_a_pipeline_that_follows_texts_is_refused(
+    variations: Path, embedding: xr.Dataset, context: brainlens.Context, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(variations, tmp_path / "texts")
+    index = folder / "model_index.json"
+    for entry in ([None, None], None):
+        index.write_text(json.dumps({**json.loads(index.read_text()), "image_encoder": entry}))
+        with pytest.raises(brainlens.CheckpointError, match="expected a pipeline with an image encoder, found none in"):
+            paint(folder, embedding, context)
 
 
 def test_another_pipeline_is_refused(unclip: Path, embedding: xr.Dataset, context: brainlens.Context) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -98,8 +99,6 @@ def test_without_a_text_the_image_acts_alone(
 def test_without_a_text_its_network_is_not_needed(
     versatile: Path, embedding: xr.Dataset, context: brainlens.Context, tmp_path: Path, text: xr.Dataset
 ) -> None:
-    import shutil
-
     folder = shutil.copytree(versatile, tmp_path / "images-only")
     for part in ("text_unet", "text_encoder", "tokenizer"):
         shutil.rmtree(folder / part)
