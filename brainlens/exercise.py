@@ -65,6 +65,10 @@ def analysis_problems(attempt: Attempt) -> Iterator[str]:
         raise NotApplicable(
             f"component {component.name!r} needs weights: {component.checkpoints[0].id!r}. Name `inputs` to try it."
         )
+    if component.calls and not attempt.params:
+        raise NotApplicable(
+            f"component {component.name!r} calls other components. Name some of its own plugin in `params` to try it."
+        )
     datasets = {**attempt.study, **_derived(attempt.study)}
     inputs: dict[str, Any] = {**_choose_inputs(component, datasets), **attempt.inputs}
     if attempt.inputs:
