@@ -1,0 +1,95 @@
+"""The exporter `evaluation.html`: a table of scores as one page that needs nothing else."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import xarray as xr
+
+import brainlens
+from brainlens_evaluation.paper import Cell, Line, lay_out
+from brainlens_evaluation.params import PaperParams
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --mark: #c2571a; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem; width: fit-content; max-width: 100%;
+  box-sizing: border-box; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+caption { text-align: left; font-weight: 600; padding-bottom: .6rem; }
+th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; vertical-align: top; }
+th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: Canvas; font-weight: inherit;
+} thead th { border-bottom: 2px solid; font-weight: 600; vertical-align: bottom; }
+tbody + tbody { border-top: 1px solid var(--line); } tbody.floor { color: color-mix(in srgb, CanvasText 75%, Canvas); }
+table { border-bottom: 2px solid; }
+small { display: block; font-size: .75rem; opacity: .75; } td.absent { font-style: italic; opacity: .75; }
+sup { color: var(--mark); line-height: 0; } .notes { max-width: 46rem; font-size: .9rem; }
+code { overflow-wrap: anywhere; } li { margin: .3rem 0; }
+"""
+_ARROWS = {"up": ("↑", "higher is better"), "down": ("↓", "lower is better")}
+
+
+def write_html(dataset: xr.Dataset, target: Path, *, params: PaperParams, context: brainlens.Context) -> None:
+    """Write a table of scores as an HTML page, with its style in it, for light and dark screens.
+
+    The best of the systems is bold; a dagger marks what is no better than a floor, and the tooltip says which. Below
+    are the notes, and the commands that fetch weights which were absent.
+
+    Parameters
+    ----------
+    dataset
+        Follows schema score_table.v1.
+    target
+        An `.html` file.
+    params
+        Subject, floors, digits, caption.
+    context
+        Not used.
+
+    Raises
+    ------
+    DimensionError
+        If it is no table of scores.
+    ParameterError
+        If there is no such subject.
+    """
+    page = lay_out(dataset, params)
+    header = "".join(
+        f"<th scope='col'>{escape(name)} <abbr title='{_ARROWS[arrow][1]}'>{_ARROWS[arrow][0]}</abbr></th>"
+        for name, arrow in zip(page.columns, page.arrows, strict=True)
+    )
+    groups = {
+        "system": [line for line in page.lines if line.kind == "system"],
+        "floor": [line for line in page.lines if line.kind != "system"],
+    }
+    bodies = "".join(
+        f"<tbody class='{kind}'>{''.join(map(_row, lines))}</tbody>" for kind, lines in groups.items() if lines
+    )
+    commands = "".join(f"<li><code>{escape(command)}</code></li>" for command in page.commands)
+    commands = f"<ul>{commands}</ul>" if commands else ""
+    title = params.caption or "Scores"
+    text = (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"<div class='wide'><table><caption>{escape(title)}</caption>"
+        f"<thead><tr><th scope='col'></th>{header}</tr></thead>{bodies}</table></div>"
+        f"<div class='notes'><p>{' '.join(map(escape, page.notes))}</p>{commands}</div></body></html>\n"
+    )
+    target.write_text(text, encoding="utf-8")
+
+
+def _row(line: Line) -> str:
+    return f"<tr><th scope='row'>{escape(line.label)}</th>{''.join(map(_cell, line.cells))}</tr>"
+
+
+def _cell(cell: Cell) -> str:
+    text = f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text)
+    if cell.beaten_by:
+        text += f"<sup title='no better than {escape(cell.beaten_by)}'>†</sup>"
+    if cell.spread:
+        text += f"<small>{escape(cell.spread)}</small>"
+    if cell.text == "absent":
+        return f"<td class='absent' title='{escape(cell.why)}'>{text}</td>"
+    return f"<td>{text}</td>"
