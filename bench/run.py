@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import diffusion
 import listing
 import mindeye
 import retrieval
@@ -32,7 +33,9 @@ def main() -> int:
     results = []
     with tempfile.TemporaryDirectory(prefix="brainlens-bench-") as folder:
         checks: list[Check] = [
-            check for module in (startup, listing, storage, ridge, mindeye, retrieval) for check in module.CHECKS
+            check
+            for module in (startup, listing, storage, ridge, mindeye, retrieval, diffusion)
+            for check in module.CHECKS
         ]
         for check in checks:
             if arguments.names and not any(name in check.name for name in arguments.names):

@@ -58,7 +58,7 @@ def check_embedding(
     Parameters
     ----------
     values
-        Embeddings (trial or stimulus, channel), or (trial or stimulus, token, channel).
+        Embeddings (row, channel) or (row, token, channel); rows are trials, stimuli or ROIs.
     n_channels, n_tokens
         What is expected; no dim token where `n_tokens` is 0.
     name
@@ -71,8 +71,8 @@ def check_embedding(
     """
     wanted = {"token": n_tokens, "channel": n_channels} if n_tokens else {"channel": n_channels}
     rest = {str(dim): values.sizes[dim] for dim in values.dims[1:]}
-    if values.dims[0] not in ("trial", "stimulus") or list(rest.items()) != list(wanted.items()):
-        dims = ", ".join(["trial or stimulus", *wanted])
+    if values.dims[0] not in ("trial", "stimulus", "roi") or list(rest.items()) != list(wanted.items()):
+        dims = ", ".join(["trial, stimulus or roi", *wanted])
         sizes = " and ".join(f"{size} {dim}s" for dim, size in wanted.items())
         raise brainlens.DimensionError(
             f"{name}: expected dims ({dims}) with {sizes}, found {dict(values.sizes)}. Decode to embeddings of the "
@@ -111,7 +111,7 @@ def choose_start(
     initial
         Images (image.v1) of dims (trial, y, x, rgb), or None.
     latents
-        Latents (embedding.v1) of dims (trial or stimulus, token, channel), a token for each cell of the grid, rows one
+        Latents (embedding.v1) of dims (row, token, channel), a token for each cell of the grid, rows one
         after another, on the scale that the denoising network sees; or None.
     autoencoder
         Encodes images.
@@ -163,7 +163,7 @@ def _check_latents(latents: xr.Dataset, embedding: xr.Dataset, shape: tuple[int,
     if not fits or (grid is not None and [int(side) for side in grid] != [height, width]):
         found = f" on a grid {' x '.join(str(int(side)) for side in grid)}" if grid is not None else ""
         raise brainlens.DimensionError(
-            f"latents: expected dims (trial or stimulus, token, channel) with {height * width} tokens on a grid "
+            f"latents: expected dims (trial, stimulus or roi, token, channel) with {height * width} tokens on a grid "
             f"{height} x {width} and {channels} channels, found {dict(values.sizes)}{found}. Decode to latents of this "
             "generator's autoencoder."
         )
@@ -180,9 +180,9 @@ def check_rows(values: xr.DataArray, embedding: xr.Dataset, *, name: str) -> Non
         With the first label that differs.
     """
     dim = values.dims[0]
-    wanted = embedding["trial" if "trial" in embedding.dims else "stimulus"].values
+    wanted = embedding[embedding["embedding"].dims[0]].values
     if not np.array_equal(values[dim].values, wanted):
         raise brainlens.DimensionError(
-            f"{name}: expected the {len(wanted)} trials of the embedding in the same order, found {values.sizes[dim]} "
-            f"trials, the first {str(values[dim].values[0])!r}. Decode both from one response."
+            f"{name}: expected the {len(wanted)} rows of the embedding in the same order, found {values.sizes[dim]}, "
+            f"the first {str(values[dim].values[0])!r}. Decode both from one response."
         )

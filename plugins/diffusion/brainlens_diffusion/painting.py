@@ -67,7 +67,7 @@ def paint(painter: Painter, embedding: xr.Dataset, params: GeneratorParams, cont
     painter
         The generator.
     embedding
-        Embeddings with dim trial or stimulus, and seeds if they bring them.
+        Embeddings of trials, stimuli or ROIs, and seeds if they bring them.
     params
         Candidates, steps, guidance, strength, batches.
     context
@@ -77,7 +77,7 @@ def paint(painter: Painter, embedding: xr.Dataset, params: GeneratorParams, cont
     -------
     Dataset (image.v1)
         `image` (trial, y, x, rgb), or (trial, candidate, y, x, rgb) where there are several candidates, uint8;
-        `noise_seed` with the seed of each.
+        `noise_seed` with the seed of each. Of ROIs: (roi, candidate, y, x, rgb).
 
     Raises
     ------
@@ -92,11 +92,11 @@ def paint(painter: Painter, embedding: xr.Dataset, params: GeneratorParams, cont
     for _ in pages:
         pass
     pixels = album.pixels()
-    if params.n_candidates > 1:
+    if params.n_candidates > 1 or "roi" in embedding["embedding"].dims:
         pixels = pixels.reshape(*seeds.shape, *pixels.shape[1:])
     made = image_dataset(pixels, embedding, painter.model, variant=params.variant)
-    dims = ("trial", "candidate")[: 1 + (params.n_candidates > 1)]
-    return made.assign(noise_seed=(dims, seeds if params.n_candidates > 1 else seeds[:, 0]))
+    dims = made["image"].dims[:-3]
+    return made.assign(noise_seed=(dims, seeds if len(dims) == 2 else seeds[:, 0]))
 
 
 def prepare(painter: Painter, params: GeneratorParams, context: brainlens.Context) -> None:
@@ -268,17 +268,19 @@ def image_dataset(pixels: np.ndarray, source: xr.Dataset, model: Model, *, varia
     Parameters
     ----------
     pixels
-        (trial, y, x, rgb) or (trial, candidate, y, x, rgb), uint8.
+        (trial, y, x, rgb) or (trial, candidate, y, x, rgb), uint8; of ROIs (roi, candidate, y, x, rgb).
     source
-        What they were made from, with dim trial, or with dim stimulus, whose labels then name trial and stimulus.
+        What they were made from: trials, ROIs, or stimuli, whose labels then name trial and stimulus.
     model
         What made them.
     variant
         Which variant of a decoded embedding they were made from; "" where it has none.
     """
-    dims = ("trial", *(("candidate",) if pixels.ndim == 5 else ()), "y", "x", "rgb")
-    if "trial" in source.dims:
-        labels = {name: ("trial", source[name].values) for name in ("trial", "stimulus_id")}
+    row = str(source["embedding"].dims[0]).replace("stimulus", "trial")
+    dims = (row, *(("candidate",) if pixels.ndim == 5 else ()), "y", "x", "rgb")
+    if row in source.dims:
+        names = ("trial", "stimulus_id") if row == "trial" else ("roi",)
+        labels = {name: (row, source[name].values) for name in names}
     else:
         labels = dict.fromkeys(("trial", "stimulus_id"), ("trial", source["stimulus"].values))
     if pixels.ndim == 5:

@@ -18,7 +18,7 @@ def choose_seeds(embedding: xr.Dataset, context: brainlens.Context, n_candidates
     Parameters
     ----------
     embedding
-        Embeddings with dim trial or stimulus. Where they have a coordinate `noise_seed` along that dim, or along that
+        Embeddings of trials, stimuli or ROIs. Where they have a coordinate `noise_seed` along that dim, or along that
         dim and candidate, it holds the seeds: rows that were taken from a larger dataset, with the seeds of the images
         that were painted of it, are painted as they were.
     context
@@ -38,7 +38,7 @@ def choose_seeds(embedding: xr.Dataset, context: brainlens.Context, n_candidates
     ParameterError
         If a seed is not a whole number from 0.
     """
-    dim = "trial" if "trial" in embedding.dims else "stimulus"
+    dim = str(embedding["embedding"].dims[0])
     n_trials = embedding.sizes[dim]
     if "noise_seed" not in embedding.coords:
         return noise_seeds(context, n_trials, n_candidates)

@@ -58,9 +58,9 @@ def test_dims_and_sizes_of_embeddings_are_compared(random_embedding: Make) -> No
         with pytest.raises(brainlens.DimensionError, match="embedding: expected dims"):
             check_embedding(values, n_channels=4, n_tokens=n_tokens)
     with pytest.raises(brainlens.DimensionError) as caught:
-        check_embedding(pooled.rename(trial="roi"), n_channels=4, n_tokens=3, name="text")
+        check_embedding(pooled.rename(trial="variant"), n_channels=4, n_tokens=3, name="text")
     assert str(caught.value).startswith(
-        "text: expected dims (trial or stimulus, token, channel) with 3 tokens and 4 channels, found {'roi': 5, "
+        "text: expected dims (trial, stimulus or roi, token, channel) with 3 tokens and 4 channels, found {'variant': 5"
     )
 
 
@@ -124,11 +124,9 @@ def test_initial_images_of_another_size_are_refused(
 
 def test_what_is_of_other_trials_is_refused(autoencoder: VQModel, random_embedding: Make, initial: xr.Dataset) -> None:
     embedding, back = random_embedding(16), slice(None, None, -1)
-    with pytest.raises(
-        brainlens.DimensionError, match="initial images: .* in the same order, found 5 trials, the firs"
-    ):
+    with pytest.raises(brainlens.DimensionError, match="initial images: .* in the same order, found 5, the first"):
         start_of(autoencoder, embedding, initial=initial.isel(trial=back))
-    with pytest.raises(brainlens.DimensionError, match="latents: expected the 5 trials .*, the first 's4'"):
+    with pytest.raises(brainlens.DimensionError, match="latents: expected the 5 rows .*, the first 's4'"):
         start_of(autoencoder, embedding, latents=random_embedding(64, 4).isel(trial=back))
 
 

@@ -94,8 +94,8 @@ def test_embeddings_of_another_width_are_refused(
     with pytest.raises(brainlens.DimensionError) as caught:
         paint(kandinsky, random_embedding(12), context)
     assert str(caught.value) == (
-        "embedding: expected dims (trial or stimulus, channel) with 16 channels, found {'trial': 5, 'channel': 12}. "
-        "Decode to embeddings of the model and layer by which the generator was trained."
+        "embedding: expected dims (trial, stimulus or roi, channel) with 16 channels, found {'trial': 5, 'channel': "
+        "12}. Decode to embeddings of the model and layer by which the generator was trained."
     )
 
 

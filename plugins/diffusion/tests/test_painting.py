@@ -66,6 +66,23 @@ def test_one_item_is_painted_again_alone_by_the_seed_it_was_given(
     assert off(without["image"].isel(trial=0), whole["image"].isel(trial=3)) > 1
 
 
+@pytest.mark.parametrize("dim", ["stimulus", "roi"])
+def test_stimuli_and_rois_are_painted_as_trials_are(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context, dim: str
+) -> None:
+    rows = embedding.drop_vars("stimulus_id").rename(trial=dim)
+    for n_candidates in (1, 2):
+        made = paint(kandinsky, rows, context, n_candidates=n_candidates)
+        brainlens.validate(made, "image.v1")
+        wanted = paint(kandinsky, embedding, context, n_candidates=n_candidates)["image"].values
+        np.testing.assert_array_equal(made["image"].values.reshape(wanted.shape), wanted)
+        assert made["image"].dims[:-3] == {
+            ("stimulus", 1): ("trial",), ("stimulus", 2): ("trial", "candidate"),
+        }.get((dim, n_candidates), ("roi", "candidate"))  # fmt: skip
+        assert made["noise_seed"].dims == made["image"].dims[:-3]
+        assert made["trial" if dim == "stimulus" else "roi"].values.tolist() == rows[dim].values.tolist()
+
+
 def test_where_it_starts_is_seen_unless_strength_is_1(
     kandinsky: Path, embedding: xr.Dataset, initial: xr.Dataset, context: brainlens.Context
 ) -> None:

@@ -148,5 +148,5 @@ def test_what_does_not_fit_is_refused(
         paint(versatile, random_embedding(16), context)
     with pytest.raises(brainlens.DimensionError, match="text: expected dims .* with 77 tokens and 16 channels, found"):
         paint(versatile, embedding, context, text=embedding)
-    with pytest.raises(brainlens.DimensionError, match="text: expected the 5 trials of the embedding in the same"):
+    with pytest.raises(brainlens.DimensionError, match="text: expected the 5 rows of the embedding in the same"):
         paint(versatile, embedding, context, text=text.isel(trial=[1, 0, 2, 3, 4]))
