@@ -85,7 +85,7 @@ def test_lower_bounds_are_loose(folder: Path) -> None:
 
 
 def test_what_a_plugin_imports_is_what_it_declares() -> None:
-    names = {"PIL": "pillow", "open_clip": "open_clip_torch", "sklearn": "scikit-learn"}
+    names = {"PIL": "pillow", "open_clip": "open_clip_torch", "skimage": "scikit-image", "sklearn": "scikit-learn"}
     for folder in PLUGINS:
         declared = {re.split(r"[<>=\[ ]", line)[0] for line in project(folder)["project"]["dependencies"]}
         imported = set()

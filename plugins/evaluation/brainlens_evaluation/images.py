@@ -207,12 +207,12 @@ def _pixel_values(
                         missing = np.isnan(values)
                         if name == MADE:
                             undefined[metric] = undefined.get(metric, 0) + int(missing.sum())
-                        # An image of one colour says nothing of what was seen.
+                        # A blank image says nothing of what was seen.
                         found[metric][name][trials] += np.where(missing, 0.0, values) / len(comparisons)
     if undefined.get("pix_corr"):
         context.log.warning(
-            "evaluation.images: pix_corr of %d of %d reconstructions does not exist, since one of both images has one "
-            "colour only; it counts as 0.",
+            "evaluation.images: pix_corr of %d of %d reconstructions does not exist, since all values of it or of "
+            "what was seen are the same; it counts as 0.",
             undefined["pix_corr"], len(scored[0][0].rows),
         )  # fmt: skip
     return found, undefined

@@ -35,8 +35,8 @@ def compare_pixels(
     Returns
     -------
     dict
-        For each metric an array of shape (n_images,), float64. `pix_corr` is NaN where an image has one colour only,
-        which has no correlation.
+        For each metric an array of shape (n_images,), float64. `pix_corr` is NaN where all values of an image are
+        the same, which has no correlation.
 
     Examples
     --------
@@ -48,7 +48,9 @@ def compare_pixels(
     if {"pix_corr", "ssim", "ssim_columns"} & set(metrics):
         large = [resize(first_resize(pixels, device), SIDE) for pixels in (made, seen)]
         if "pix_corr" in metrics:
-            found["pix_corr"] = correlate_pairs(*(images.flatten(1) for images in large)).cpu().numpy()
+            correlation = correlate_pairs(*(images.flatten(1) for images in large)).cpu().numpy()
+            # Resizing leaves rounding in images that are flat.
+            found["pix_corr"] = np.where(_is_flat(made) | _is_flat(seen), np.nan, correlation)
         if {"ssim", "ssim_columns"} & set(metrics):
             grey = [rgb2gray(images.permute(0, 2, 3, 1).cpu().numpy()) for images in large]
             for name, function in (("ssim", ssim), ("ssim_columns", ssim_columns)):
@@ -96,6 +98,11 @@ def shared_side(made: tuple[int, ...], seen: tuple[int, ...]) -> int:
     64
     """
     return min(FIRST_SIDE, *made[1:3], *seen[1:3])
+
+
+def _is_flat(images: np.ndarray) -> np.ndarray:
+    values = images.reshape(len(images), -1)
+    return np.asarray(values.min(axis=1) == values.max(axis=1))
 
 
 def _antialiased(images: torch.Tensor, side: int) -> torch.Tensor:

@@ -51,7 +51,7 @@ def test_sizes_may_differ() -> None:
     assert (found["ms_ssim"] > 0.9).all()
 
 
-def test_an_image_of_one_colour_has_no_correlation_but_a_structure() -> None:
+def test_a_blank_image_has_no_correlation_but_a_structure() -> None:
     flat = np.full_like(SEEN, 77)
     found = compare_pixels(flat, SEEN, PIXEL_METRICS)
     assert np.isnan(found["pix_corr"]).all()
