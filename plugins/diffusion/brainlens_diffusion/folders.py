@@ -103,7 +103,7 @@ def find_model(
     RegistryError
         If there is no such folder.
     CheckpointError
-        If an id is not in the local cache, files are missing, or weights are pickled.
+        If an id is not in the local cache, files of a pipeline are missing, or weights are pickled.
     ParameterError
         If a folder is given a revision.
     """
@@ -136,9 +136,9 @@ def _find_cached(model: str, revision: str) -> Model:
     except (LocalEntryNotFoundError, HFValidationError) as error:
         at, of = (f" --revision {revision}", f", revision {revision!r}") if revision else ("", "")
         raise brainlens.CheckpointError(
-            f"model {model!r}: expected it in the local cache of the hub{of}, found none there, and nothing is "
-            f"downloaded. On a machine with network run 'hf download {model}{at} --local-dir FOLDER', and give that "
-            "folder as 'model'."
+            f"model {model!r}: expected a folder, or an id in the local cache of the hub{of}, found neither, and "
+            f"nothing is downloaded. On a machine with network run 'hf download {model}{at} --local-dir FOLDER', and "
+            "give that folder as 'model'."
         ) from error
     return Model(folder=folder, name=model, revision=folder.name)
 

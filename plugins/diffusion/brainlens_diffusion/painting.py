@@ -100,12 +100,26 @@ def paint(painter: Painter, embedding: xr.Dataset, params: GeneratorParams, cont
 
 
 def prepare(painter: Painter, params: GeneratorParams, context: brainlens.Context) -> None:
-    """Bring the networks to the device, unless they are lent to it, and slice attention if that was asked for."""
+    """Bring the networks to the device, unless they are lent to it, and slice attention if that was asked for.
+
+    Raises
+    ------
+    DeviceError
+        If there is not enough memory for them.
+    """
     for network in (painter.network, painter.autoencoder):
         if params.attention_slicing and hasattr(network, "set_attention_slice"):
             network.set_attention_slice("max")
         if not params.cpu_offload:
-            network.to(context.device)
+            try:
+                network.to(context.device)
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
+                raise brainlens.DeviceError(
+                    f"device {context.device!r}: expected memory for the networks of {painter.model.name!r}, found it "
+                    "full. Set cpu_offload=True, choose precision='bfloat16', or take a larger device."
+                ) from error
 
 
 @contextlib.contextmanager
@@ -245,14 +259,28 @@ class Album:
         return int(np.prod(self.shape))
 
     def append(self, pixels: np.ndarray) -> None:
-        """Add images (image, y, x, rgb), uint8; in a file they are flushed to the disk."""
+        """Add images (image, y, x, rgb), uint8; in a file they are flushed to the disk.
+
+        Raises
+        ------
+        RegistryError
+            If there is no room for them.
+        """
         if self.file is None:
             self.kept.append(pixels)
         else:
-            with self.file.open("ab") as file:
-                file.write(np.ascontiguousarray(pixels).data)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with self.file.open("ab", buffering=0) as file:
+                    left = memoryview(np.ascontiguousarray(pixels)).cast("B")
+                    while left:
+                        left = left[file.write(left) :]
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise brainlens.RegistryError(
+                    f"scratch folder {str(self.file.parent)!r}: expected room for {self.n_images} images of "
+                    f"{self.image_bytes} bytes, found none after {self.n_done} ({error}). Make room, and make the same "
+                    "call again: it goes on from there."
+                ) from error
         self.n_done += len(pixels)
 
     def pixels(self) -> np.ndarray:

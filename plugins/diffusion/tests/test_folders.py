@@ -75,9 +75,9 @@ def test_an_id_that_was_not_downloaded_is_refused_without_asking_a_network(monke
     with pytest.raises(brainlens.CheckpointError) as caught:
         find("nobody/never-made", "v2.0")
     assert str(caught.value) == (
-        "model 'nobody/never-made': expected it in the local cache of the hub, revision 'v2.0', found none there, and "
-        "nothing is downloaded. On a machine with network run 'hf download nobody/never-made --revision v2.0 "
-        "--local-dir FOLDER', and give that folder as 'model'."
+        "model 'nobody/never-made': expected a folder, or an id in the local cache of the hub, revision 'v2.0', found "
+        "neither, and nothing is downloaded. On a machine with network run 'hf download nobody/never-made --revision "
+        "v2.0 --local-dir FOLDER', and give that folder as 'model'."
     )
 
 

@@ -106,7 +106,7 @@ def test_embeddings_of_another_model_are_refused_by_the_public_checkpoint(
     with pytest.raises(brainlens.DimensionError, match="expected embeddings of model 'ViT-bigG-14' or .* 'some-model'"):
         generate(embedding=wrong, params=KandinskyParams(), context=context)
     right = wrong.assign_attrs(model=EMBEDDINGS[0])
-    with pytest.raises(brainlens.CheckpointError, match="local cache of the hub, found none there"):
+    with pytest.raises(brainlens.CheckpointError, match="local cache of the hub, found neither"):
         generate(embedding=right, params=KandinskyParams(revision=""), context=context)
 
 

@@ -1,4 +1,5 @@
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -209,6 +210,38 @@ def test_a_killed_call_goes_on_to_the_very_same_images(kandinsky: Path, embeddin
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     # Of three batches one was there; three more were painted without a scratch folder.
     assert done.stdout.split() == [str(-signal.SIGKILL.value), "5", "True", "True"]
+
+
+def test_a_full_disk_is_said_and_the_call_goes_on_once_there_is_room(
+    kandinsky: Path, embedding: xr.Dataset, tmp_path: Path
+) -> None:
+    context = brainlens.Context(seed=2, scratch=tmp_path)
+    expected = paint(kandinsky, embedding, brainlens.Context(seed=2), batch_size=2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Room for three images and a half.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * 3072 + 1500, before[1]))
+    try:
+        with pytest.raises(
+            brainlens.RegistryError, match=r"expected room for 5 images of 3072 bytes, found none after 2"
+        ):
+            paint(kandinsky, embedding, context, batch_size=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "images.raw").stat().st_size == 3 * 3072 + 1500
+    xr.testing.assert_identical(paint(kandinsky, embedding, context, batch_size=2), expected)
+
+
+def test_networks_that_do_not_fit_the_device_are_said(
+    kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("diffusers.models.modeling_utils.ModelMixin.to", fail)
+    with pytest.raises(
+        brainlens.DeviceError, match="expected memory for the networks of 'tiny-kandinsky', found it full"
+    ):
+        paint(kandinsky, embedding, context)
 
 
 def test_what_another_model_left_is_not_gone_on_with(

@@ -130,6 +130,16 @@ def test_it_starts_from_what_the_low_level_decodes(
         assert not np.array_equal(free, paint(versatile, embedding, context, **more)["image"])
 
 
+def test_slicing_reaches_the_blocks_for_texts(
+    versatile: Path, embedding: xr.Dataset, text: xr.Dataset, context: brainlens.Context
+) -> None:
+    plain, sliced = (
+        paint(versatile, embedding, context, text=text, attention_slicing=sliced)["image"].values.astype(int)
+        for sliced in (False, True)
+    )
+    assert np.abs(plain - sliced).max() <= 1
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_batch_with_a_text_is_what_it_is_one_by_one(
     versatile: Path, embedding: xr.Dataset, text: xr.Dataset, precision: str
