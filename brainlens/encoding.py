@@ -209,7 +209,7 @@ def _label_responses(values: Any, trials: xr.Dataset, fitted: xr.Dataset) -> xr.
     variables = {"response": xr.Variable(("trial", site), values)}
     if "roi_mask" in fitted:
         variables["roi_mask"] = fitted["roi_mask"].variable
-    attrs = {key: fitted.attrs[key] for key in (*ORIGIN, "simulated", "model") if key in fitted.attrs}
+    attrs = {key: fitted.attrs[key] for key in (*ORIGIN, "simulated", "model", "features") if key in fitted.attrs}
     return xr.Dataset(variables, coords, {**attrs, "schema": "response.v1"})
 
 

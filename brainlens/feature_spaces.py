@@ -6,8 +6,6 @@ dataset does not matter here.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,8 +31,8 @@ def describe_space(embedding: xr.Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        `model`; `sizes`, by dim; `labels`, the digest of the labels of each dim, counted from 0 where there are none;
-        and, where a component made the dataset, `component` and `component_version`.
+        `model`; `sizes`, by dim; `labels`, those of each dim that is not just counted from 0; and, where a component
+        made the dataset, `component` and `component_version`.
 
     Raises
     ------
@@ -58,7 +56,7 @@ def describe_space(embedding: xr.Dataset) -> dict[str, Any]:
     described: dict[str, Any] = {
         "model": embedding.attrs["model"],
         "sizes": {axis: int(array.sizes[axis]) for axis in axes},
-        "labels": {axis: _digest_labels(array, axis) for axis in axes},
+        "labels": {axis: array[axis].values.tolist() for axis in axes if not _counts(array, axis)},
     }
     if "component_version" in embedding.attrs:
         described |= {key: embedding.attrs[key] for key in ("component", "component_version")}
@@ -129,7 +127,7 @@ def _refuse_changed(known: Mapping[str, Any], found: Mapping[str, Any], model: s
     remedy = "Give features made as those were, or fit again."
     if known["sizes"] != found["sizes"]:
         raise DimensionError(f"{where}: expected {_shape(known)}, found {_shape(found)}. {remedy}")
-    changed = [axis for axis in known["labels"] if known["labels"][axis] != found["labels"][axis]]
+    changed = [axis for axis in known["sizes"] if known["labels"].get(axis) != found["labels"].get(axis)]
     if changed:
         raise DimensionError(
             f"{where}: expected the same {changed[0]} labels in the same order, found others. {remedy}"
@@ -144,6 +142,6 @@ def _shape(space: Mapping[str, Any]) -> str:
     return " x ".join(f"{size} {axis}s" for axis, size in space["sizes"].items())
 
 
-def _digest_labels(array: xr.DataArray, axis: str) -> str:
-    labels = array[axis].values if axis in array.coords else np.arange(array.sizes[axis])
-    return hashlib.sha256(json.dumps(labels.tolist(), default=str, ensure_ascii=False).encode()).hexdigest()
+def _counts(array: xr.DataArray, axis: str) -> bool:
+    """Whether a dim has no labels, or none but positions."""
+    return axis not in array.coords or np.array_equal(array[axis].values, np.arange(array.sizes[axis]))
