@@ -1,0 +1,102 @@
+"""Voxel-wise encoding models: what the plugin provides; the work is done in modules of the components' names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import brainlens
+from brainlens_encoding.params import (
+    BandedParams,
+    PartitionParams,
+    RidgeParams,
+    RoiScoreParams,
+    ScoreParams,
+    WeightsParams,
+)
+
+_RIDGE = "Hoerl & Kennard (1970), Technometrics 12:55, doi:10.1080/00401706.1970.10488634"
+_BANDED = (
+    "Nunez-Elizalde, Huth & Gallant (2019), NeuroImage 197:482, doi:10.1016/j.neuroimage.2019.04.012",
+    "Dupre la Tour et al. (2022), NeuroImage 264:119728, doi:10.1016/j.neuroimage.2022.119728",
+)
+_CEILING = "Allen et al. (2022), Nat Neurosci 25:116, doi:10.1038/s41593-021-00962-x"
+_FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
+_PERMUTATION = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
+_SHARES = "Lescroart, Stansbury & Gallant (2015), Front Comput Neurosci 9:135, doi:10.3389/fncom.2015.00135"
+_COMPARED = {"predicted": "response", "measured": "response"}
+
+
+@brainlens.hookimpl
+def brainlens_components() -> Iterable[brainlens.Component]:
+    """Name the components of this plugin."""
+    return [
+        brainlens.Component(
+            name="encoding.ridge",
+            role="encoder",
+            summary="Ridge regression from a feature space to responses, penalty per voxel by cross-validation.",
+            version="1",
+            target="brainlens_encoding.ridge:RidgeEncoder",
+            params=RidgeParams,
+            output=("response",),
+            uses_device=True,
+            citations=(_RIDGE,),
+        ),
+        brainlens.Component(
+            name="encoding.banded",
+            role="encoder",
+            summary="Ridge regression from several feature spaces, each with a penalty of its own in each voxel.",
+            version="1",
+            target="brainlens_encoding.banded:BandedEncoder",
+            params=BandedParams,
+            inputs={"features": brainlens.Input("embedding", many=True)},
+            output=("response",),
+            uses_device=True,
+            citations=(_RIDGE, *_BANDED),
+        ),
+        brainlens.Component(
+            name="encoding.score",
+            role="analysis",
+            summary="Maps of correlation, R2, noise ceiling, share of it and p-values of predicted responses.",
+            version="1",
+            target="brainlens_encoding.score:score",
+            params=ScoreParams,
+            inputs=_COMPARED,
+            output=("stat_map",),
+            uses_device=True,
+            citations=(_CEILING, _PERMUTATION, _FDR),
+        ),
+        brainlens.Component(
+            name="encoding.roi_score",
+            role="analysis",
+            summary="Mean scores of predicted responses in each ROI, with interval, chance and p-value.",
+            version="1",
+            target="brainlens_encoding.roi_score:roi_score",
+            params=RoiScoreParams,
+            inputs=_COMPARED,
+            output=("score",),
+            uses_device=True,
+            citations=(_CEILING, _PERMUTATION),
+        ),
+        brainlens.Component(
+            name="encoding.partition",
+            role="analysis",
+            summary="Variance that feature spaces explain alone and together, from predictions with and without them.",
+            version="1",
+            target="brainlens_encoding.partition:partition",
+            params=PartitionParams,
+            inputs={"predicted": brainlens.Input("response", many=True), "measured": "response"},
+            output=("stat_map",),
+            uses_device=True,
+            citations=(_SHARES,),
+        ),
+        brainlens.Component(
+            name="encoding.weights",
+            role="analysis",
+            summary="Weights of a fitted encoder for one feature space, in response units per unit of the features.",
+            version="1",
+            target="brainlens_encoding.weights:weights",
+            params=WeightsParams,
+            inputs={"model": "model"},
+            output=("weights",),
+        ),
+    ]

@@ -1,0 +1,110 @@
+"""Parameters of the encoders and of the analyses around them."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+import brainlens
+
+
+class RidgeParams(brainlens.Params):
+    """Penalties and inner folds of a ridge regression from features to responses."""
+
+    alphas: tuple[float, ...] = Field(
+        default=tuple(10.0 ** (exponent / 2) for exponent in range(-2, 13)),
+        min_length=1,
+        description="Penalties to choose from, positive; unit: squared unit of the scaled features times trials.",
+    )
+    alpha_per: Literal["site", "all"] = Field(
+        default="site", description="Whether each site chooses its penalty, or all together by their mean R2."
+    )
+    scale: Literal["channel", "space", "none"] = Field(
+        default="channel",
+        description="What centred features are divided by: each channel by its standard deviation over the training "
+        "trials, a whole space by the root of its mean variance, or nothing.",
+    )
+    cv_by: str = Field(
+        default="stimulus_id",
+        min_length=1,
+        description="Trial coordinate of the inner folds: trials with the same label stay together.",
+    )
+    cv_folds: int = Field(
+        default=5, ge=2, description="Number of inner folds; one per label when there are fewer labels than this."
+    )
+    memory_mb: float = Field(
+        default=2048.0,
+        gt=0,
+        description="What responses and results of a batch of sites may take beside features, in MB.",
+    )
+
+    @field_validator("alphas")
+    @classmethod
+    def _positive(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        wrong = [alpha for alpha in alphas if not (alpha > 0 and math.isfinite(alpha))]
+        if wrong:
+            raise ValueError(f"expected positive, finite penalties, found {wrong[0]!r}")
+        return alphas
+
+
+class BandedParams(RidgeParams):
+    """Penalties, inner folds and scalings of a ridge regression with a penalty for each feature space."""
+
+    scale: Literal["channel", "space", "none"] = Field(
+        default="space",
+        description="What centred features are divided by: each channel by its standard deviation over the training "
+        "trials, a whole space by the root of its mean variance, or nothing.",
+    )
+    n_scalings: int = Field(
+        default=30, ge=1, description="How many combinations of scalings of the feature spaces are tried."
+    )
+    concentration: tuple[float, ...] = Field(
+        default=(0.1, 1.0),
+        min_length=1,
+        description="Of the Dirichlet distributions that scalings are drawn from, in turn; small: one space prevails.",
+    )
+
+    @field_validator("concentration")
+    @classmethod
+    def _above_zero(cls, concentration: tuple[float, ...]) -> tuple[float, ...]:
+        wrong = [value for value in concentration if not (value > 0 and math.isfinite(value))]
+        if wrong:
+            raise ValueError(f"expected positive, finite numbers, found {wrong[0]!r}")
+        return concentration
+
+
+class ScoreParams(brainlens.Params):
+    """Which measured trials predictions are compared with, and how much chance is asked for."""
+
+    split: Literal["", "train", "val", "test", "all"] = Field(
+        default="",
+        description="Which measured trials by their split; test where there is a split and all where there is none.",
+    )
+    n_permutations: int = Field(
+        default=1000, ge=0, description="How often stimuli are shuffled for the p-values; 0 leaves these out."
+    )
+    allow_training: bool = Field(
+        default=False,
+        description="Whether stimuli that the encoder was fitted on may count; such scores are optimistic.",
+    )
+    memory_mb: float = Field(default=1024.0, gt=0, description="What a batch of sites may take, in MB.")
+
+
+class RoiScoreParams(ScoreParams):
+    """As for maps, and how sure the means of ROIs are."""
+
+    n_resamples: int = Field(default=1000, ge=100, description="How often stimuli are resampled for the intervals.")
+
+
+class PartitionParams(ScoreParams):
+    """As for maps; without permutations."""
+
+    n_permutations: int = Field(default=0, ge=0, le=0, description="Not used: parts of a variance have no null here.")
+
+
+class WeightsParams(brainlens.Params):
+    """Which weights are wanted."""
+
+    space: str = Field(default="", description="Name of the feature space; may be left out where there is one only.")
