@@ -22,6 +22,7 @@ from brainlens_mindeye.feed import Order, Rows, Subject, held_out_means
 from brainlens_mindeye.learner import Batch, Outputs
 from brainlens_mindeye.losses import soft_clip
 from brainlens_mindeye.params import LowLevelParams
+from brainlens_mindeye.pixels import PixelLoss, load_autoencoder
 from brainlens_mindeye.plan import casting, seed_of
 from brainlens_mindeye.space import TargetSpace
 from brainlens_mindeye.trained import NetworkDecoder, make_plan
@@ -115,6 +116,8 @@ class LowLevelLearner:
         Where the latents lie.
     params
         Losses.
+    pixels
+        The loss of pixels, or None.
     seed, device
         As everywhere.
     """
@@ -129,10 +132,12 @@ class LowLevelLearner:
         space: TargetSpace,
         params: LowLevelParams,
         *,
+        pixels: PixelLoss | None = None,
         seed: int,
         device: str,
     ) -> None:
         self.module, self.params, self.seed, self.device = module, params, seed, device
+        self.pixels = pixels
         self.space = space.to(device)
         size = params.batch_size // len(training)
         self.orders = [Order(each, size=size, seed=[seed, number]) for number, each in enumerate(training)]
@@ -196,16 +201,23 @@ class LowLevelLearner:
         return {"latents": latents} if features is None else {"latents": latents, "features": features}
 
     def loss(self, outputs: Outputs, batch: Batch, *, epoch: int) -> dict[str, Tensor]:
-        """Return the mean absolute error of the latents, the contrastive loss of all cells, and their sum."""
+        """Return the mean absolute error of the latents, the losses that stand beside it, and their sum."""
         error = functional.l1_loss(outputs["latents"], batch.target)
+        losses = {"loss": error, "latents": error}
+        if self.pixels is not None:
+            found, wanted = (
+                each.float() / self.space.scale + self.space.mean for each in (outputs["latents"], batch.target)
+            )
+            losses["pixels"] = self.pixels(found, wanted)
+            losses["loss"] = losses["loss"] + self.params.pixel_weight * losses["pixels"]
         if "features" not in outputs:
-            return {"loss": error, "latents": error}
+            return losses
         found, wanted = (
             functional.normalize(each.flatten(0, 1), dim=1) for each in (outputs["features"], batch.draws["features"])
         )
         contrastive = soft_clip(found, wanted, temperature=self.params.contrastive_temperature)
-        total = error + self.params.contrastive_weight * contrastive
-        return {"loss": total, "latents": error, "contrastive": contrastive}
+        total = losses["loss"] + self.params.contrastive_weight * contrastive
+        return {**losses, "loss": total, "contrastive": contrastive}
 
     def validate(self, module: nn.Module) -> dict[str, float]:
         """Return the mean correlation of decoded and true latents of held-out stimuli, about the training mean."""
@@ -273,9 +285,12 @@ class LowLevelDecoder(NetworkDecoder):
         features = self.others["features"]
         arrays = None if features is None else [_by_token(each) for each in features]
         grid = None if features is None else grid_of(features[0], "features", 1)
+        pixels = None
+        if self.params.pixel_weight:
+            pixels = PixelLoss(load_autoencoder(self.params.autoencoder, self.context), self.grid)
         return LowLevelLearner(
-            self.module, training, held_out, arrays, grid, self.space, self.params, seed=self.context.seed,
-            device=self.context.device,
+            self.module, training, held_out, arrays, grid, self.space, self.params, pixels=pixels,
+            seed=self.context.seed, device=self.context.device,
         )  # fmt: skip
 
     def predict(self, response: xr.Dataset) -> xr.Dataset:

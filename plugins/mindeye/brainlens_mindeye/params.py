@@ -192,3 +192,19 @@ class LowLevelParams(TrainingParams):
         default=0.075, gt=0, description="What similarities of features are divided by."
     )
     feature_width: int = Field(default=128, ge=1, description="Hidden channels of the auxiliary head (MindEye: 512).")
+    pixel_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="Of 1 - MS-SSIM between images that `autoencoder` makes of decoded and of true latents; 0: none "
+        "(MindEye).",
+    )
+    autoencoder: str = Field(
+        default="", description="Folder of the latents' autoencoder in diffusers' layout, for `pixel_weight`."
+    )
+
+    @model_validator(mode="after")
+    def _has_autoencoder(self) -> LowLevelParams:
+        if bool(self.autoencoder) != bool(self.pixel_weight):
+            missing, given = ("autoencoder", "pixel_weight") if self.pixel_weight else ("pixel_weight", "autoencoder")
+            raise ValueError(f"{missing}: expected it beside {given!r}, found none")
+        return self
