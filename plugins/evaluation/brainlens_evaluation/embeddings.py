@@ -61,8 +61,9 @@ def score_embeddings(
     >>> values = np.random.default_rng(0).standard_normal((4, 8))
     >>> made = xr.Dataset({"embedding": (("trial", "channel"), values)}, {"trial": range(4)}, {"model": "toy"})
     >>> made = made.assign_coords(stimulus_id=("trial", list("abcd")))
-    >>> seen = xr.Dataset({"embedding": (("stimulus", "channel"), values)}, {"stimulus": list("abcd")}, {"model":
-    "toy"}) >>> given = {"reconstructed": made, "seen": seen, "floors": None}
+    >>> seen = xr.Dataset({"embedding": (("stimulus", "channel"), values)}, {"stimulus": list("abcd")})
+    >>> seen.attrs["model"] = "toy"
+    >>> given = {"reconstructed": made, "seen": seen, "floors": None}
     >>> scores = score_embeddings(**given, params=EmbeddingParams(), context=brainlens.Context())
     >>> scores["score"].sel(source="reconstructed", metric="judge").item()
     1.0

@@ -17,14 +17,16 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem;
   box-sizing: border-box; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .6rem; }
-th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; vertical-align: top; }
-th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: Canvas; font-weight: inherit;
-} thead th { border-bottom: 2px solid; font-weight: 600; vertical-align: bottom; }
+h1 { font-size: 1.1rem; }
+th, td { padding: .3rem .55rem; text-align: right; white-space: nowrap; vertical-align: top; position: relative; }
+thead th { white-space: normal; max-width: 5.5rem; }
+th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: Canvas; z-index: 1;
+  font-weight: inherit; white-space: normal; min-width: 7rem; max-width: 12rem; line-height: 1.3; }
 tbody + tbody { border-top: 1px solid var(--line); } tbody.floor { color: color-mix(in srgb, CanvasText 75%, Canvas); }
 table { border-bottom: 2px solid; }
 small { display: block; font-size: .75rem; opacity: .75; } td.absent { font-style: italic; opacity: .75; }
-sup { color: var(--mark); line-height: 0; } .notes { max-width: 46rem; font-size: .9rem; }
+sup { color: var(--mark); line-height: 0; position: absolute; top: 1.1em; } abbr { text-decoration: none; }
+.notes { max-width: 46rem; font-size: .9rem; }
 code { overflow-wrap: anywhere; } li { margin: .3rem 0; }
 """
 _ARROWS = {"up": ("↑", "higher is better"), "down": ("↓", "lower is better")}
@@ -56,7 +58,7 @@ def write_html(dataset: xr.Dataset, target: Path, *, params: PaperParams, contex
     """
     page = lay_out(dataset, params)
     header = "".join(
-        f"<th scope='col'>{escape(name)} <abbr title='{_ARROWS[arrow][1]}'>{_ARROWS[arrow][0]}</abbr></th>"
+        f"<th scope='col'>{escape(name)}&nbsp;<abbr title='{_ARROWS[arrow][1]}'>{_ARROWS[arrow][0]}</abbr></th>"
         for name, arrow in zip(page.columns, page.arrows, strict=True)
     )
     groups = {
@@ -73,15 +75,16 @@ def write_html(dataset: xr.Dataset, target: Path, *, params: PaperParams, contex
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<div class='wide'><table><caption>{escape(title)}</caption>"
+        f"<h1 id='title'>{escape(title)}</h1><div class='wide'><table aria-labelledby='title'>"
         f"<thead><tr><th scope='col'></th>{header}</tr></thead>{bodies}</table></div>"
-        f"<div class='notes'><p>{' '.join(map(escape, page.notes))}</p>{commands}</div></body></html>\n"
+        f"<div class='notes'><p>{' '.join(map(escape, [*page.notes, page.spread]))}</p>{commands}</div></body></html>\n"
     )
     target.write_text(text, encoding="utf-8")
 
 
 def _row(line: Line) -> str:
-    return f"<tr><th scope='row'>{escape(line.label)}</th>{''.join(map(_cell, line.cells))}</tr>"
+    detail = f"<small>{escape(line.detail)}</small>" if line.detail else ""
+    return f"<tr><th scope='row'>{escape(line.label)}{detail}</th>{''.join(map(_cell, line.cells))}</tr>"
 
 
 def _cell(cell: Cell) -> str:

@@ -79,7 +79,9 @@ def escape_latex(text: str) -> str:
 
 
 def _row(line: Line) -> str:
-    return " & ".join([escape_latex(line.label), *map(_cell, line.cells)]) + r" \\"
+    return (
+        " & ".join([escape_latex(", ".join(filter(None, (line.label, line.detail)))), *map(_cell, line.cells)]) + r" \\"
+    )
 
 
 def _cell(cell: Cell) -> str:

@@ -11,7 +11,7 @@ import xarray as xr
 
 import brainlens
 from brainlens_evaluation.params import PaperParams
-from brainlens_evaluation.summary import MADE
+from brainlens_evaluation.summary import MADE, SHUFFLED
 from brainlens_evaluation.table import summarise_subjects
 
 NOTHING = "–"
@@ -41,21 +41,23 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One row: its name, whether it is of a system, a floor, chance or the ceiling, and a cell for each column."""
+    """One row: its name with a detail, whether it is of a system, a floor, chance or the ceiling, and its cells."""
 
     label: str
+    detail: str = ""
     kind: Literal["system", "floor", "chance", "ceiling"]
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """A table in words: names of the columns with their unit, arrows of the better direction, rows and notes."""
+    """A table in words: columns with their unit, arrows of the better direction, rows, notes, what the spread is."""
 
     columns: tuple[str, ...]
     arrows: tuple[Literal["up", "down"], ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...]
+    spread: str
     commands: tuple[str, ...]
 
 
@@ -104,6 +106,7 @@ def lay_out(table: xr.Dataset, params: PaperParams) -> Page:
         arrows=tuple("down" if better == "lower" else "up" for better in table["better"].values.tolist()),
         lines=tuple(lines),
         notes=tuple(_notes(table, lines, params)),
+        spread=f"Small: {_spread_word(table)}.",
         commands=tuple(_commands(table, metrics)),
     )
 
@@ -153,8 +156,8 @@ def _systems(table: xr.Dataset, params: PaperParams) -> Iterator[Line]:
             )
         )
         fewer = int(counts.max()) < most
-        label = f"{system} ({int(counts.max())} of {most} subjects)" if fewer else system
-        yield Line(label=label, kind="system", cells=cells)
+        detail = f"{int(counts.max())} of {most} subjects" if fewer else ""
+        yield Line(label=system, detail=detail, kind="system", cells=cells)
 
 
 def _spreads(own: xr.Dataset, table: xr.Dataset, params: PaperParams) -> list[str]:
@@ -186,13 +189,17 @@ def _floors(table: xr.Dataset, params: PaperParams) -> Iterator[Line]:
         else:
             for system, row in texts.items():
                 cells = tuple(Cell(text=text) for text in row)
-                yield Line(label=f"{label}, {system}", kind="floor", cells=cells)
+                yield Line(label=label, detail=system, kind="floor", cells=cells)
 
 
 def _bounds(table: xr.Dataset, params: PaperParams) -> Iterator[Line]:
     """Return rows of chance and of noise ceilings: one number where all agree, else from the lowest to the highest."""
     for name, label, kind in (("chance", "chance", "chance"), ("noise_ceiling", "noise ceiling", "ceiling")):
-        low, high = (_texts(getattr(table[name], how)(("system", "subject")), table, params) for how in ("min", "max"))
+        values = table[name]
+        if name == "chance":
+            # Where it is that of the shuffled pairs, these have rows of their own.
+            values = values.where(table["chance_from"] != SHUFFLED)
+        low, high = (_texts(getattr(values, how)(("system", "subject")), table, params) for how in ("min", "max"))
         row = [first if first == second else f"{first} to {second}" for first, second in zip(low, high, strict=True)]
         if set(row) != {NOTHING}:
             yield Line(label=label, kind=kind, cells=tuple(Cell(text=text) for text in row))  # type: ignore[arg-type]
@@ -207,20 +214,24 @@ def _notes(table: xr.Dataset, lines: list[Line], params: PaperParams) -> Iterato
         if table.sizes["subject"] == 1
         else (f"mean over {n_subjects} subjects")
     )
-    spread = "95 % interval over images" if table.sizes["subject"] == 1 else "standard error over subjects"
-    yield f"{who[0].upper()}{who[1:]}; {size} cases for each score. Spread: {spread}."
+    yield f"{who[0].upper()}{who[1:]}; {size} cases for each score."
     if table["best"].values.any():
-        yield "Bold: best of the systems."
+        fewer = any(line.kind == "system" and line.detail for line in lines)
+        yield f"Bold: best of the systems{' with all subjects' if fewer else ''}."
     if any(cell.beaten_by for line in lines for cell in line.cells):
         yield "†: no better than a floor."
-    if any(line.label.startswith(_SOURCES["shuffled"]) for line in lines):
+    if any(line.label == _SOURCES["shuffled"] for line in lines):
         yield "Shuffled pairs: the same images against other stimuli."
-    if any(line.label.startswith(_SOURCES["nearest_training"]) for line in lines):
+    if any(line.label == _SOURCES["nearest_training"] for line in lines):
         yield "Nearest training image: that which is most like the reconstruction, in pixels."
     if table.attrs.get("same_stimuli") is False:
         yield "The scores are not all of the same stimuli; rows of others are not to be compared."
     if any(cell.why for line in lines for cell in line.cells):
         yield "Absent: no weights of that network were there."
+
+
+def _spread_word(table: xr.Dataset) -> str:
+    return "95 % interval over images" if table.sizes["subject"] == 1 else "standard error over subjects"
 
 
 def _commands(table: xr.Dataset, metrics: list[str]) -> Iterator[str]:

@@ -56,9 +56,9 @@ def make_table(scores: Sequence[xr.Dataset], *, params: TableParams, context: br
         metric): chance, noise_ceiling, n, and `absent`, why there is no score. Dims (system, source, metric): mean,
         over the subjects of the system, standard_error over them, NaN for one, and n_subjects. Dims (system, metric):
         best, whether the mean is the best of those with the most subjects; beaten_by, the floor that is as good as the
-        system or better, "" for none. Coordinates of metrics: `better`, `is_rate`, whether it is a fraction of
-        comparisons, `preprocessing` and `layer`. Attribute `same_stimuli`: whether all that say of which were scored on
-        the same stimuli.
+        system or better, "" for none. Coordinates of metrics: `better`, `chance_from`, `is_rate`, whether it is a
+        fraction of comparisons, `preprocessing` and `layer`. Attribute `same_stimuli`: whether all that say of which
+        were scored on the same stimuli.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def make_table(scores: Sequence[xr.Dataset], *, params: TableParams, context: br
                 table["absent"].loc[{**place, "metric": name}] = str(why)
     said: dict[str, object] = {
         key: ("metric", [about.get(name, {}).get(key, "") for name in metrics])
-        for key in ("better", "preprocessing", "layer")
+        for key in ("better", "chance_from", "preprocessing", "layer")
     }
     is_rate = [about.get(name, {}).get("is_rate", "") == "yes" for name in metrics]
     table = table.assign_coords({**said, "is_rate": ("metric", is_rate)})
@@ -202,6 +202,7 @@ def _agree(about: dict[str, dict[str, str]], scores: xr.Dataset, column: Column,
     is_rate = by_definition or "identification" in column.metric or "top_" in column.metric
     found = {
         "better": better,
+        "chance_from": said("chance_from") or "definition",
         "preprocessing": said("preprocessing"),
         "layer": said("layer"),
         "weights": str(scores.attrs.get("weights", {}).get(column.metric, "")),

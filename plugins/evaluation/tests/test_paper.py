@@ -24,16 +24,16 @@ def make_page(scores_of: ScoresOf, *, subjects: int = 2, shared: float | None = 
                 "swav": {"reconstructed": [0.6 - good, 0.6], "mean_image": [shared or good + 0.5] * 2},
             }
             one = scores_of(each, subject=f"subj{subject + 1:02d}", lower=("swav",))
-            one = one.assign(chance=("metric", [0.1 + good, 0.5, 0.9]))
-            one = one.assign_coords(chance_from=("metric", ["shuffled", "definition", "shuffled"]))
+            one = one.assign(chance=("metric", [0.1 + good, 0.5, 0.5 + good]))
+            one = one.assign_coords(chance_from=("metric", ["shuffled", "definition", "wrong pairs"]))
             scores.append(one.assign_attrs(absent={"inception": "fetch it with: curl"}))
             systems.append(system)
     table = make_table(scores, params=TableParams(systems=tuple(systems)), context=brainlens.Context())
     return lay_out(table, PaperParams(**params))
 
 
-def _line(page: Page, label: str) -> Line:
-    return next(line for line in page.lines if line.label == label)
+def _line(page: Page, label: str, detail: str = "") -> Line:
+    return next(line for line in page.lines if (line.label, line.detail) == (label, detail))
 
 
 def test_columns_have_the_names_of_the_papers_and_their_direction(scores_of: ScoresOf) -> None:
@@ -69,24 +69,22 @@ def test_the_best_and_what_a_floor_beats_are_marked(scores_of: ScoresOf) -> None
 def test_a_floor_that_all_share_has_one_row_and_others_one_for_each(scores_of: ScoresOf) -> None:
     assert _line(make_page(scores_of), "mean image").cells[2].text == "0.200"
     page = make_page(scores_of, shared=None)
-    assert _line(page, "mean image, ours").cells[2].text == "0.900"
-    assert _line(page, "mean image, theirs").cells[2].text == "0.800"
+    assert _line(page, "mean image", "ours").cells[2].text == "0.900"
+    assert _line(page, "mean image", "theirs").cells[2].text == "0.800"
 
 
 def test_chance_that_differs_is_a_range(scores_of: ScoresOf) -> None:
-    assert [cell.text for cell in _line(make_page(scores_of), "chance").cells] == [
-        "0.400 to 0.500",
-        "50.0",
-        "0.900",
-        "–",
-    ]
+    chance = _line(make_page(scores_of), "chance").cells
+    # That of the shuffled pairs stands in their row.
+    assert [cell.text for cell in chance] == ["–", "50.0", "0.800 to 0.900", "–"]
 
 
 def test_one_subject_has_its_own_numbers_and_intervals(scores_of: ScoresOf) -> None:
     page = make_page(scores_of, subject="subj01")
     assert _line(page, "ours").cells[0].text == "0.400"
     assert _line(page, "ours").cells[0].spread == "0.350 to 0.450"
-    assert page.notes[0] == "Subject subj01; 2 cases for each score. Spread: 95 % interval over images."
+    assert page.notes[0] == "Subject subj01; 2 cases for each score."
+    assert page.spread == "Small: 95 % interval over images."
     with pytest.raises(brainlens.ParameterError, match="subject: expected one of the table, found 'subj9'"):
         make_page(scores_of, subject="subj9")
 
@@ -109,3 +107,15 @@ def test_another_dataset_is_refused(scores_of: ScoresOf) -> None:
         brainlens.DimensionError, match="score_table.v1, found 'score.v1'. Make one with evaluation.table"
     ):
         lay_out(scores, PaperParams())
+
+
+def test_a_system_of_fewer_subjects_says_so(scores_of: ScoresOf) -> None:
+    def scores(value: float, subject: str) -> xr.Dataset:
+        return scores_of({"ssim": {"reconstructed": [value, value]}}, subject=subject)
+
+    of_subjects = [scores(0.2, "a"), scores(0.2, "b"), scores(0.1, "a"), scores(0.1, "b"), scores(0.3, "a")]
+    params = TableParams(systems=("ours", "ours", "theirs", "theirs", "few"))
+    page = lay_out(make_table(of_subjects, params=params, context=brainlens.Context()), PaperParams())
+    assert _line(page, "few", "1 of 2 subjects").cells[0].best is False
+    assert _line(page, "ours").cells[0].best is True
+    assert "Bold: best of the systems with all subjects." in page.notes
