@@ -44,10 +44,13 @@ def test_penalties_and_weights_are_those_of_himalaya(make_trials, fit_ridge):
     folds = [(fold.train, fold.test) for fold in brainlens.folds(response, "stimulus_id", n_folds=5)]
     # himalaya averages scores of folds; squared errors of folds of one size are what is summed here.
     model = himalaya.RidgeCV(
-        alphas=list(ALPHAS), cv=folds, solver_params={"score_func": _minus_squared_error, "warn": False}
+        alphas=list(ALPHAS),
+        cv=folds,
+        fit_intercept=True,
+        solver_params={"score_func": _minus_squared_error, "warn": False},
     )
     model.fit(z_scored(features), response["response"].values.astype(np.float64))
-    np.testing.assert_array_equal(encoder.alpha_, np.asarray(model.best_alphas_))
+    np.testing.assert_allclose(encoder.alpha_, np.asarray(model.best_alphas_), rtol=1e-9)
     expected = np.asarray(model.coef_)
     np.testing.assert_allclose(encoder.coef_, expected, atol=1e-5 * np.abs(expected).max())
 

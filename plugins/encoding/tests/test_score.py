@@ -24,7 +24,8 @@ def of(scored, name):
 
 def test_planted_sites_are_found_and_empty_ones_are_not(scored, study):
     empty = study["response"]["roi_mask"].sel(roi="empty").values
-    assert (of(scored, "correlation")[~empty] > 0.5).all()
+    assert of(scored, "correlation")[~empty].mean() > 0.7
+    assert of(scored, "correlation")[~empty].min() > 0.3
     assert np.abs(of(scored, "correlation")[empty]).mean() < 0.25
     assert (of(scored, "q_value")[~empty] < 0.05).all()
     assert (of(scored, "q_value")[empty] < 0.05).sum() <= 2
@@ -100,9 +101,11 @@ def test_ncsnr_stands_in_for_repetitions(registry, study):
     np.testing.assert_allclose(of(made, "noise_ceiling"), 0.8, rtol=1e-6)
 
 
-def test_a_map_goes_to_nifti(registry, scored, tmp_path, study):
+def test_maps_and_predictions_go_to_nifti(registry, scored, tmp_path, study):
     nibabel = pytest.importorskip("nibabel")
-    file = registry.export("s", tmp_path / "score.nii.gz", exporter="nifti", map="correlation")
-    values = np.asarray(nibabel.load(file).dataobj)
     place = tuple(study["response"][axis].values for axis in "ijk")
-    np.testing.assert_allclose(values[place], of(scored, "correlation"), rtol=1e-5)
+    maps = nibabel.load(registry.export("s", tmp_path / "score.nii.gz", exporter="nifti.map"))
+    np.testing.assert_allclose(np.asarray(maps.dataobj)[place][:, 0], of(scored, "correlation"), rtol=1e-5)
+    images = nibabel.load(registry.export("p", tmp_path / "predicted.nii.gz", exporter="nifti.map"))
+    np.testing.assert_allclose(np.asarray(images.dataobj)[place].T, registry["p"]["response"].values, rtol=1e-5)
+    np.testing.assert_allclose(images.affine.ravel(), study["response"].attrs["affine"])
