@@ -139,3 +139,8 @@ def test_the_embedded_generator_is_painted_with_as_by_its_own_plugin(
         ours = paint(folder, rows, context, initial=start, **more)
         np.testing.assert_array_equal(ours["noise_seed"], theirs["noise_seed"])
         assert np.abs(ours["image"].values.astype(int) - theirs["image"].values.astype(int)).max() <= 1
+    autoencoder = pytest.importorskip("brainlens_mini.autoencoder")
+    latents_params = pytest.importorskip("brainlens_mini.params").LatentsParams()
+    latents = autoencoder.embed_latents(stimuli=None, images=large, params=latents_params, context=context)
+    by_latents = paint(folder, rows, context, latents=latents, **more)
+    assert np.abs(by_latents["image"].values.astype(int) - ours["image"].values.astype(int)).max() <= 1

@@ -7,6 +7,7 @@ from brainlens_diffusion.folders import Model
 from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel, UniPCMultistepScheduler, VQModel
 from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
 
 import brainlens
 
@@ -110,3 +111,29 @@ def test_a_scheduler_that_cannot_take_the_prediction_is_refused(copy: Model) -> 
     load_scheduler(copy, "scheduler")
     with pytest.raises(brainlens.ParameterError, match="for a network that predicts 'flow_prediction', found 'ddim'"):
         load_scheduler(copy, "scheduler", "ddim")
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "published"])
+def test_encoders_of_transformers_are_held_to_the_same(unclip: Path, tmp_path: Path, change: str) -> None:
+    model = Model(folder=shutil.copytree(unclip, tmp_path / "copy"), name="copy")
+    file = weights_of(model, "text_encoder")
+    weights = load_file(file)
+    if change == "missing":
+        name = next(name for name in weights if name.endswith("final_layer_norm.weight"))
+        del weights[name]
+    elif change == "extra":
+        weights["surplus"] = torch.zeros(1)
+    else:
+        # Public checkpoints of 2022 and 2023 have these names, and hold what is no weight.
+        weights = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in weights.items()}
+        weights["text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    save_file(weights, file, metadata={"format": "pt"})
+    if change == "published":
+        network = load_network(CLIPTextModel, model, "text_encoder")
+        kept = {name.removeprefix("text_model."): value for name, value in weights.items()}
+        for name, value in network.state_dict().items():
+            assert torch.equal(value, kept[name.removeprefix("text_model.")])
+        return
+    what = "1 without weights: '.*final_layer_norm.weight'" if change == "missing" else "1 that the network lacks: 'sur"
+    with pytest.raises(brainlens.CheckpointError, match=f"part 'text_encoder': expected weights .* found {what}"):
+        load_network(CLIPTextModel, model, "text_encoder")
