@@ -19,7 +19,8 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; padding: 0 1rem;
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 h1 { font-size: 1.1rem; }
 th, td { padding: .3rem .55rem; text-align: right; white-space: nowrap; vertical-align: top; position: relative; }
-thead th { white-space: normal; max-width: 5.5rem; }
+thead { border-bottom: 2px solid; } thead span { white-space: nowrap; }
+thead th { white-space: normal; max-width: 7rem; font-weight: 600; vertical-align: bottom; }
 th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: Canvas; z-index: 1;
   font-weight: inherit; white-space: normal; min-width: 7rem; max-width: 12rem; line-height: 1.3; }
 tbody + tbody { border-top: 1px solid var(--line); } tbody.floor { color: color-mix(in srgb, CanvasText 75%, Canvas); }
@@ -57,10 +58,7 @@ def write_html(dataset: xr.Dataset, target: Path, *, params: PaperParams, contex
         If there is no such subject.
     """
     page = lay_out(dataset, params)
-    header = "".join(
-        f"<th scope='col'>{escape(name)}&nbsp;<abbr title='{_ARROWS[arrow][1]}'>{_ARROWS[arrow][0]}</abbr></th>"
-        for name, arrow in zip(page.columns, page.arrows, strict=True)
-    )
+    header = "".join(map(_heading, page.columns, page.arrows))
     groups = {
         "system": [line for line in page.lines if line.kind == "system"],
         "floor": [line for line in page.lines if line.kind != "system"],
@@ -80,6 +78,14 @@ def write_html(dataset: xr.Dataset, target: Path, *, params: PaperParams, contex
         f"<div class='notes'><p>{' '.join(map(escape, [*page.notes, page.spread]))}</p>{commands}</div></body></html>\n"
     )
     target.write_text(text, encoding="utf-8")
+
+
+def _heading(name: str, arrow: str) -> str:
+    """Return the head of a column, which breaks between words only, and not before the arrow."""
+    sign, meaning = _ARROWS[arrow]
+    *words, last = (escape(word) for word in name.split(" "))
+    before = "".join(f"<span>{word}</span> " for word in words)
+    return f"<th scope='col'>{before}<span>{last} <abbr title='{meaning}'>{sign}</abbr></span></th>"
 
 
 def _row(line: Line) -> str:
