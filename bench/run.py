@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import diffusion
+import encoding
 import listing
 import mindeye
 import retrieval
@@ -34,7 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="brainlens-bench-") as folder:
         checks: list[Check] = [
             check
-            for module in (startup, listing, storage, ridge, mindeye, retrieval, diffusion)
+            for module in (startup, listing, storage, ridge, encoding, mindeye, retrieval, diffusion)
             for check in module.CHECKS
         ]
         for check in checks:
