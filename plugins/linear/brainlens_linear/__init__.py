@@ -9,6 +9,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 import brainlens
+from brainlens_linear.decode_params import DecodeParams
+
+_BRAIN_DIFFUSER = "Ozcelik & VanRullen (2023), Scientific Reports 13:15666, doi:10.1038/s41598-023-42891-8"
 
 
 class RidgeParams(brainlens.Params):
@@ -77,5 +80,30 @@ def brainlens_components() -> Iterable[brainlens.Component]:
                 "Nunez-Elizalde, Huth & Gallant (2019), NeuroImage 197:482, doi:10.1016/j.neuroimage.2019.04.012",
                 "Dupre la Tour et al. (2022), NeuroImage 264:119728, doi:10.1016/j.neuroimage.2022.119728",
             ),
-        )
+        ),
+        brainlens.Component(
+            name="linear.decode",
+            role="analysis",
+            summary="Embeddings of test trials by ridge with one penalty and no weights kept, however many targets.",
+            version="1",
+            target="brainlens_linear.streaming:decode",
+            params=DecodeParams,
+            inputs={"response": "response", "target": "embedding"},
+            output=("embedding",),
+            uses_device=True,
+            citations=(
+                "Hoerl & Kennard (1970), Technometrics 12:55, doi:10.1080/00401706.1970.10488634",
+                _BRAIN_DIFFUSER,
+            ),
+        ),
+        brainlens.Component(
+            name="linear.transductive",
+            role="analysis",
+            summary="Decoded embeddings given the training targets' mean and SD over the test trials, as published.",
+            version="1",
+            target="brainlens_linear.transductive:restandardize",
+            inputs={"decoded": "embedding"},
+            output=("embedding",),
+            citations=(_BRAIN_DIFFUSER,),
+        ),
     ]
