@@ -169,8 +169,9 @@ def test_the_registry_stores_what_lies_in_the_file(
     assert list((tmp_path / "study.zarr").rglob("images.*")) == []
 
 
-KILLED = """
-import os, signal, sys
+# In a process of its own: a call that is killed and made again, and one that has too little memory.
+ELSEWHERE = """
+import json, os, resource, signal, sys
 from pathlib import Path
 import numpy as np, torch, xarray as xr
 torch.set_num_threads(1)
@@ -181,9 +182,15 @@ from brainlens_diffusion.params import KandinskyParams
 scratch, model, values = Path(sys.argv[1]), sys.argv[2], np.load(sys.argv[3])
 labels = {name: ("trial", np.arange(len(values))) for name in ("trial", "stimulus_id")}
 embedding = xr.Dataset({"embedding": (("trial", "channel"), values)}, labels, {"model": "some-model"})
-before, count, killed = painting.paint_batch, 0, False
+count, killed, said = 0, False, {}
+paint_batch, denoise = painting.paint_batch, painting.denoise
 
-def paint_batch(*given):
+def call(batch_size, scratch=None):
+    params = KandinskyParams(model=model, n_steps=3, batch_size=batch_size)
+    context = brainlens.Context(seed=2, scratch=scratch)
+    return kandinsky.generate(embedding=embedding, params=params, context=context)["image"].values
+
+def dying(*given):
     global count
     count += 1
     if killed and count == 2:
@@ -191,25 +198,62 @@ def paint_batch(*given):
         with (scratch / "images.raw").open("ab") as file:
             file.write(bytes(5000))
         os.kill(os.getpid(), signal.SIGKILL)
-    return before(*given)
+    return paint_batch(*given)
 
-painting.paint_batch = paint_batch
-params = KandinskyParams(model=model, n_steps=3, batch_size=2)
+painting.paint_batch = dying
 child = os.fork()
 killed = not child
-end = 0 if killed else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-made = kandinsky.generate(embedding=embedding, params=params, context=brainlens.Context(seed=2, scratch=scratch))
-straight = kandinsky.generate(embedding=embedding, params=params, context=brainlens.Context(seed=2))
-print(end, count, bool((made["image"].values == straight["image"].values).all()), bool(made["image"].any()))
+said["end"] = 0 if killed else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+again = call(2, scratch)
+said["batches"] = count
+straight = call(2)
+said["same"] = bool((again == straight).all() and straight.any())
+
+image_bytes, sizes = 80_000_000, []
+
+def filling(scheduler, predict, noise, **more):
+    filled = torch.zeros(len(noise) * image_bytes, dtype=torch.uint8)
+    found = denoise(scheduler, predict, noise, **more)
+    sizes.append(len(noise))
+    return found
+
+painting.denoise = filling
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+said["off"] = int(np.abs(call(5).astype(int) - straight.astype(int)).max())
+said["sizes"], image_bytes = list(sizes), 2**30
+try:
+    call(5)
+except brainlens.DeviceError as error:
+    said["error"] = str(error)
+print(json.dumps(said))
 """
 
 
-def test_a_killed_call_goes_on_to_the_very_same_images(kandinsky: Path, embedding: xr.Dataset, tmp_path: Path) -> None:
-    np.save(tmp_path / "values.npy", embedding["embedding"])
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(kandinsky), str(tmp_path / "values.npy")]
+@pytest.fixture(scope="module")
+def elsewhere(kandinsky: Path, random_embedding: Make, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    np.save(folder / "values.npy", random_embedding(16)["embedding"])
+    command = [sys.executable, "-c", ELSEWHERE, str(folder), str(kandinsky), str(folder / "values.npy")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    # Of three batches one was there; three more were painted without a scratch folder.
-    assert done.stdout.split() == [str(-signal.SIGKILL.value), "5", "True", "True"]
+    return {**json.loads(done.stdout), "stderr": done.stderr}
+
+
+def test_a_killed_call_goes_on_to_the_very_same_images(elsewhere: dict[str, Any]) -> None:
+    assert elsewhere["end"] == -signal.SIGKILL
+    assert elsewhere["batches"] == 2  # Of three batches one was there.
+    assert elsewhere["same"]
+
+
+def test_where_memory_runs_out_batches_get_smaller_and_pictures_stay(elsewhere: dict[str, Any]) -> None:
+    assert elsewhere["sizes"] == [2, 2, 1]
+    assert elsewhere["off"] <= 1
+    assert "Going on with 2 images at a time." in elsewhere["stderr"]
+
+
+def test_where_one_image_does_not_fit_it_is_said(elsewhere: dict[str, Any]) -> None:
+    assert elsewhere["error"].startswith("device 'cpu': expected memory for one image at a time, found it full (")
+    assert elsewhere["error"].endswith("choose precision='bfloat16', or take a larger device.")
 
 
 def test_a_full_disk_is_said_and_the_call_goes_on_once_there_is_room(
@@ -257,57 +301,6 @@ def test_what_another_model_left_is_not_gone_on_with(
     (tmp_path / "images.json").write_text(json.dumps(record))
     xr.testing.assert_equal(paint(kandinsky, embedding, context), expected)
     assert "The model was exchanged since" in caplog.text
-
-
-FULL = """
-import json, logging, resource, sys
-import numpy as np, torch, xarray as xr
-torch.set_num_threads(1)
-import brainlens
-from brainlens_diffusion import kandinsky, painting
-from brainlens_diffusion.params import KandinskyParams
-
-model, values, image_bytes = sys.argv[1], np.load(sys.argv[2]), int(sys.argv[3])
-labels = {name: ("trial", np.arange(len(values))) for name in ("trial", "stimulus_id")}
-embedding = xr.Dataset({"embedding": (("trial", "channel"), values)}, labels, {"model": "some-model"})
-params = KandinskyParams(model=model, n_steps=3, batch_size=5)
-
-def call():
-    return kandinsky.generate(embedding=embedding, params=params, context=brainlens.Context(seed=2))
-
-expected, before, sizes = call(), painting.denoise, []
-
-def denoise(scheduler, predict, noise, **more):
-    filled = torch.zeros(len(noise) * image_bytes, dtype=torch.uint8)
-    found = before(scheduler, predict, noise, **more)
-    sizes.append(len(noise))
-    return found
-
-painting.denoise = denoise
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
-made = call()
-off = np.abs(made["image"].values.astype(int) - expected["image"].values.astype(int)).max()
-image_bytes = 2**30
-try:
-    call()
-except brainlens.DeviceError as error:
-    print(json.dumps([sizes, int(off), str(error)]))
-"""
-
-
-def test_where_memory_runs_out_batches_get_smaller_and_pictures_stay(
-    kandinsky: Path, embedding: xr.Dataset, tmp_path: Path
-) -> None:
-    np.save(tmp_path / "values.npy", embedding["embedding"])
-    command = [sys.executable, "-c", FULL, str(kandinsky), str(tmp_path / "values.npy"), "80000000"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    sizes, difference, said = json.loads(done.stdout)
-    assert sizes == [2, 2, 1]
-    assert difference <= 1
-    assert "Going on with 2 images at a time." in done.stderr
-    assert said.startswith("device 'cpu': expected memory for one image at a time, found it full (")
-    assert said.endswith("choose precision='bfloat16', or take a larger device.")
 
 
 def test_running_out_of_memory_is_told_from_other_errors() -> None:
