@@ -75,9 +75,16 @@ class Model:
         whole = hashlib.sha256()
         for part in sorted(self.parts):
             for path in sorted(path for path in self.part(part).iterdir() if path.suffix not in PICKLES):
-                with path.open("rb") as file:
-                    whole.update(f"{part}/{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+                state = path.stat()
+                whole.update(f"{part}/{path.name} {_file_sha256(path, state.st_size, state.st_mtime_ns)}\n".encode())
         return whole.hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """Return the SHA-256 of a file, read again only when its size or time changed: calls may come by the hundred."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_model(
