@@ -16,6 +16,7 @@ import brainlens
 from brainlens import hookspecs
 from brainlens.labels import ROLES
 from brainlens.synthetic import synthetic_study
+from brainlens.testing import check_plugin
 
 ROOT = Path(__file__).parents[1]
 HOOKS = (ROOT / "docs" / "hooks.md").read_text("utf-8")
@@ -91,7 +92,7 @@ def test_the_decoder_in_the_text_is_the_templates():
 
 
 def test_the_contract_in_the_text_is_the_templates():
-    assert EXAMPLES[5] == (ROOT / "plugins" / "template" / "tests" / "test_contract.py").read_text("utf-8")
+    assert EXAMPLES[6] == (ROOT / "plugins" / "template" / "tests" / "test_contract.py").read_text("utf-8")
 
 
 def training(folder):
@@ -125,7 +126,22 @@ def test_the_decoder_that_keeps_its_epochs_goes_on_where_it_stopped(tmp_path):
     np.testing.assert_allclose(again.weights_, decoder.weights_ * 1.3, rtol=1e-5)
 
 
-@pytest.mark.parametrize("example", EXAMPLES[5:], ids=["contract", "params", "study"])
+def test_the_encoder_finds_the_planted_map(plugin_folder, tmp_path):
+    hooks = """
+    import brainlens
+
+    @brainlens.hookimpl
+    def brainlens_components():
+        return [brainlens.Component(
+            name="mine", role="encoder", summary="Mine.", version="1", target="brainlens_mine_decoder:Encoder",
+            output=("response",),
+        )]
+    """
+    plugin_folder.add("mine", hooks, decoder=EXAMPLES[5])
+    assert check_plugin("mine", tmp_path, host=plugin_folder.host()) == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES[6:], ids=["contract", "params", "study"])
 def test_the_other_examples_can_be_carried_out(example):
     names: dict[str, object] = {}
     exec(compile(example, "writing-a-plugin.md", "exec"), names)
