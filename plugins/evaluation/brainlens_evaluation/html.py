@@ -22,7 +22,7 @@ th, td { padding: .3rem .55rem; text-align: right; white-space: nowrap; vertical
 thead { border-bottom: 2px solid; } thead span { white-space: nowrap; }
 thead th { white-space: normal; max-width: 7rem; font-weight: 600; vertical-align: bottom; }
 th:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: Canvas; z-index: 1;
-  font-weight: inherit; white-space: normal; min-width: 7rem; max-width: 12rem; line-height: 1.3; }
+  font-weight: inherit; white-space: normal; min-width: 9rem; max-width: 12rem; line-height: 1.3; }
 tbody + tbody { border-top: 1px solid var(--line); } tbody.floor { color: color-mix(in srgb, CanvasText 75%, Canvas); }
 table { border-bottom: 2px solid; }
 small { display: block; font-size: .75rem; opacity: .75; } td.absent { font-style: italic; opacity: .75; }

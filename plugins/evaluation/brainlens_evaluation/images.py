@@ -174,8 +174,9 @@ def _load(params: ImageParams, context: brainlens.Context) -> tuple[_Loaded, dic
             f"metrics: expected the weights of at least one, found none of {brainlens.listed(params.metrics)}: "
             f"{next(iter(absent.values()))}, and give that folder as weights."
         )
-    for name, why in absent.items():
-        context.log.warning("evaluation.images: %s is absent: %s. Then score under a new name.", name, why)
+    for why in dict.fromkeys(absent.values()):
+        names = ", ".join(name for name, reason in absent.items() if reason == why)
+        context.log.warning("evaluation.images: absent: %s: %s. Then score under a new name.", names, why)
     return loaded, absent
 
 

@@ -235,7 +235,8 @@ def _spread_word(table: xr.Dataset) -> str:
 
 
 def _commands(table: xr.Dataset, metrics: list[str]) -> Iterator[str]:
+    of_reason: dict[str, list[str]] = {}
     for metric in metrics:
         for why in dict.fromkeys(table["absent"].sel(metric=metric).values.ravel().tolist()):
-            if why:
-                yield f"{_METRICS.get(metric, metric)}: {why}"
+            of_reason.setdefault(why, []).append(_METRICS.get(metric, metric))
+    yield from (f"{', '.join(names)}: {why}" for why, names in of_reason.items() if why)

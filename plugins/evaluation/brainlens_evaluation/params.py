@@ -33,6 +33,9 @@ METRICS: tuple[Metric, ...] = (
     "efficientnet",
     "swav",
 )
+# What is compared by two-way identification, and by a distance, which is better when it is lower.
+TWO_WAY: tuple[Metric, ...] = ("alexnet_2", "alexnet_5", "inception", "clip")
+DISTANCES: tuple[Metric, ...] = ("efficientnet", "swav")
 
 
 class UncertaintyParams(brainlens.Params):

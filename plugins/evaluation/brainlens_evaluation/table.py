@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 import brainlens
-from brainlens_evaluation.params import TableParams
+from brainlens_evaluation.params import DISTANCES, METRICS, TWO_WAY, TableParams
 from brainlens_evaluation.summary import MADE
 
 _CELLS = ("score", "ci_low", "ci_high", "chance", "noise_ceiling")
@@ -82,7 +82,9 @@ def make_table(scores: Sequence[xr.Dataset], *, params: TableParams, context: br
     subjects = _labels(params.subjects, scores, "subjects", stated)
     found = [_columns(each) for each in scores]
     names = list(dict.fromkeys(column.name for columns in found for column in columns))
-    metrics = list(dict.fromkeys([*names, *(name for each in scores for name in each.attrs.get("absent", {}))]))
+    absent = [name for each in scores for name in each.attrs.get("absent", {})]
+    # Those of the field in its order, whether there or absent; others as they come.
+    metrics = sorted(dict.fromkeys([*names, *absent]), key=lambda name: (*METRICS, name).index(name))
     if params.metrics:
         unknown = [name for name in params.metrics if name not in metrics]
         if unknown:
@@ -109,12 +111,16 @@ def make_table(scores: Sequence[xr.Dataset], *, params: TableParams, context: br
         for name, why in each.attrs.get("absent", {}).items():
             if name in metrics:
                 table["absent"].loc[{**place, "metric": name}] = str(why)
+    for name in metrics:
+        # Of an absent metric of the field it is known what it would be.
+        better, is_rate = "lower" if name in DISTANCES else "higher", "yes" if name in TWO_WAY else "no"
+        about.setdefault(name, {"better": better, "is_rate": is_rate})
     said: dict[str, object] = {
-        key: ("metric", [about.get(name, {}).get(key, "") for name in metrics])
+        key: ("metric", [about[name].get(key, "") for name in metrics])
         for key in ("better", "chance_from", "preprocessing", "layer")
     }
-    is_rate = [about.get(name, {}).get("is_rate", "") == "yes" for name in metrics]
-    table = table.assign_coords({**said, "is_rate": ("metric", is_rate)})
+    said["is_rate"] = "metric", [about[name]["is_rate"] == "yes" for name in metrics]
+    table = table.assign_coords(said)
     attrs: dict[str, object] = {"schema": "score_table.v1"}
     same = _same_stimuli(scores)
     if same is not None:

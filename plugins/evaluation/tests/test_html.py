@@ -66,7 +66,7 @@ def test_the_page_is_whole_and_needs_nothing_else(scores_of: ScoresOf, tmp_path:
 def test_the_rows_are_those_of_the_table(scores_of: ScoresOf, tmp_path: Path) -> None:
     _, reader = _written(scores_of, tmp_path)
     assert reader.rows == [
-        ["", "SSIM ↑", "CLIP ↑"],
+        ["", "SSIM ↑", "CLIP % ↑"],
         ["ours", "0.5000.500 to 0.500", "absent"],
         ["<b>&", "0.400†0.400 to 0.400", "absent"],
         ["mean image", "0.450", "–"],

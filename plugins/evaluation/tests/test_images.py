@@ -102,7 +102,7 @@ def test_absent_networks_are_said_with_the_command_and_replaced_by_nothing(
     assert (
         f"curl -L --create-dirs -o '{tmp_path}/swav_800ep_pretrain.pth.tar' https://" in found.attrs["absent"]["swav"]
     )
-    assert "clip is absent: clip-vit-l-14-openai.safetensors is not in" in caplog.text
+    assert "absent: clip: clip-vit-l-14-openai.safetensors is not in" in caplog.text
     assert found.attrs["weights"] == {}
 
 

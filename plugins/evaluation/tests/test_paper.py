@@ -38,8 +38,8 @@ def _line(page: Page, label: str, detail: str = "") -> Line:
 
 def test_columns_have_the_names_of_the_papers_and_their_direction(scores_of: ScoresOf) -> None:
     page = make_page(scores_of)
-    assert page.columns == ("SSIM", "CLIP %", "SwAV", "Inception")
-    assert page.arrows[:3] == ("up", "up", "down")
+    assert page.columns == ("SSIM", "Inception %", "CLIP %", "SwAV")
+    assert page.arrows == ("up", "up", "up", "down")
 
 
 def test_systems_come_first_then_floors_then_chance(scores_of: ScoresOf) -> None:
@@ -53,30 +53,30 @@ def test_systems_come_first_then_floors_then_chance(scores_of: ScoresOf) -> None
 
 def test_numbers_are_those_of_the_table(scores_of: ScoresOf) -> None:
     ours = _line(make_page(scores_of), "ours").cells
-    assert [cell.text for cell in ours] == ["0.425", "92.0", "0.400", "absent"]
+    assert [cell.text for cell in ours] == ["0.425", "absent", "92.0", "0.400"]
     assert ours[0].spread == "± 0.025"
-    assert _line(make_page(scores_of, percent=False, digits=2), "ours").cells[1].text == "0.92"
+    assert _line(make_page(scores_of, percent=False, digits=2), "ours").cells[2].text == "0.92"
 
 
 def test_the_best_and_what_a_floor_beats_are_marked(scores_of: ScoresOf) -> None:
     page = make_page(scores_of)
-    assert [cell.best for cell in _line(page, "ours").cells] == [True, True, True, False]
-    assert [cell.beaten_by for cell in _line(page, "theirs").cells] == ["mean_image", "", "mean_image", ""]
+    assert [cell.best for cell in _line(page, "ours").cells] == [True, False, True, True]
+    assert [cell.beaten_by for cell in _line(page, "theirs").cells] == ["mean_image", "", "", "mean_image"]
     assert "Bold: best of the systems." in page.notes
     assert "†: no better than a floor." in page.notes
 
 
 def test_a_floor_that_all_share_has_one_row_and_others_one_for_each(scores_of: ScoresOf) -> None:
-    assert _line(make_page(scores_of), "mean image").cells[2].text == "0.200"
+    assert _line(make_page(scores_of), "mean image").cells[3].text == "0.200"
     page = make_page(scores_of, shared=None)
-    assert _line(page, "mean image", "ours").cells[2].text == "0.900"
-    assert _line(page, "mean image", "theirs").cells[2].text == "0.800"
+    assert _line(page, "mean image", "ours").cells[3].text == "0.900"
+    assert _line(page, "mean image", "theirs").cells[3].text == "0.800"
 
 
 def test_chance_that_differs_is_a_range(scores_of: ScoresOf) -> None:
     chance = _line(make_page(scores_of), "chance").cells
     # That of the shuffled pairs stands in their row.
-    assert [cell.text for cell in chance] == ["–", "50.0", "0.800 to 0.900", "–"]
+    assert [cell.text for cell in chance] == ["–", "–", "50.0", "0.800 to 0.900"]
 
 
 def test_one_subject_has_its_own_numbers_and_intervals(scores_of: ScoresOf) -> None:
@@ -92,7 +92,7 @@ def test_one_subject_has_its_own_numbers_and_intervals(scores_of: ScoresOf) -> N
 def test_absent_cells_carry_their_command(scores_of: ScoresOf) -> None:
     page = make_page(scores_of)
     assert page.commands == ("Inception: fetch it with: curl",)
-    assert _line(page, "ours").cells[3].why == "fetch it with: curl"
+    assert _line(page, "ours").cells[1].why == "fetch it with: curl"
     assert "Absent: no weights of that network were there." in page.notes
 
 

@@ -110,16 +110,18 @@ def test_scores_of_another_plugin_are_taken_as_they_are() -> None:
 
 
 def test_two_way_identification_is_a_rate_and_a_correlation_is_none(scores_of: ScoresOf) -> None:
-    scores = scores_of({"clip": {"reconstructed": [0.9, 0.8]}, "pix_corr": {"reconstructed": [0.3, 0.2]}})
+    scores = scores_of({"pix_corr": {"reconstructed": [0.3, 0.2]}, "judge": {"reconstructed": [0.9, 0.8]}})
     scores = scores.assign(chance=("metric", [0.5, 0.5]))
-    scores = scores.assign_coords(chance_from=("metric", ["definition", "shuffled"]))
-    assert _table(scores)["is_rate"].values.tolist() == [True, False]
+    scores = scores.assign_coords(chance_from=("metric", ["shuffled", "definition"]))
+    assert _table(scores)["is_rate"].values.tolist() == [False, True]
 
 
 def test_what_is_absent_has_a_column_and_a_reason(scores_of: ScoresOf) -> None:
-    one = _scores(scores_of, 0.5, 0.5).assign_attrs(absent={"clip": "fetch it"})
+    one = _scores(scores_of, 0.5, 0.5).assign_attrs(absent={"clip": "fetch it", "efficientnet": "fetch it"})
     found = _table(one)
-    assert found["metric"].values.tolist() == ["ssim", "swav", "clip"]
+    assert found["metric"].values.tolist() == ["ssim", "clip", "efficientnet", "swav"]
+    assert found["better"].values.tolist() == ["higher", "higher", "lower", "lower"]
+    assert found["is_rate"].values.tolist() == [False, True, False, False]
     assert found["absent"].sel(metric="clip").values.ravel().tolist() == ["fetch it"]
     assert found["n"].sel(metric="clip").item() == 0
     assert np.isnan(found["mean"].sel(source="reconstructed", metric="clip").item())
