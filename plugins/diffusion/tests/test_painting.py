@@ -1,3 +1,4 @@
+import importlib
 import json
 import resource
 import signal
@@ -134,11 +135,27 @@ def test_a_network_is_lent_to_the_device_only_while_it_is_needed(
     assert moved == [("UNet2DConditionModel", "cpu")] * 2 + [("VQModel", "cpu")] * 2
 
 
-def test_bfloat16_paints_nearly_the_same(kandinsky: Path, embedding: xr.Dataset, context: brainlens.Context) -> None:
-    half = paint(kandinsky, embedding, brainlens.Context(seed=context.seed, precision="bfloat16"))["image"]
-    full = paint(kandinsky, embedding, context)["image"]
-    assert off(half, full) > 0
-    assert np.abs(half.values.astype(int) - full.values.astype(int)).mean() < 4
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("verb", ["kandinsky", "unclip", "variations", "versatile"])
+def test_devices_precisions_and_offloading_paint_nearly_the_same(
+    verb: str, device: str, request: pytest.FixtureRequest, random_embedding: Make
+) -> None:
+    module = importlib.import_module(f"brainlens_diffusion.{verb}")
+    kind = getattr(importlib.import_module("brainlens_diffusion.params"), f"{verb.capitalize()}Params")
+    embedding = random_embedding(*((257, 16) if verb == "versatile" else (16,)))
+    more = {"text": random_embedding(77, 16)} if verb == "versatile" else {}
+
+    def painted(device: str, precision: str, **options: Any) -> np.ndarray:
+        params = kind(model=str(request.getfixturevalue(verb)), n_steps=3, **options)
+        context = brainlens.Context(seed=2, device=device, precision=precision)
+        found = module.generate(embedding=embedding, params=params, context=context, **more)["image"]
+        return found.values.astype(int)
+
+    expected = painted("cpu", "float32")
+    assert np.abs(painted(device, "float32") - expected).mean() < 0.5
+    assert np.abs(painted(device, "float32", cpu_offload=True) - expected).mean() < 0.5
+    for precision in ("bfloat16",) if device == "cpu" else ("bfloat16", "float16"):
+        assert 0 < np.abs(painted(device, precision) - expected).mean() < 4
 
 
 def test_images_lie_in_a_file_until_they_are_read(
