@@ -12,7 +12,15 @@ import brainlens
 from brainlens_evaluation.identification import Compared, Rows, identify
 from brainlens_evaluation.params import EmbeddingParams
 from brainlens_evaluation.sources import rows_of_stimuli, rows_of_trials
-from brainlens_evaluation.summary import MADE, SHUFFLED, About, check_names, summarise, wrong_stimuli
+from brainlens_evaluation.summary import (
+    MADE,
+    SHUFFLED,
+    About,
+    check_names,
+    permuted_stimuli,
+    summarise,
+    wrong_stimuli,
+)
 
 
 def score_embeddings(
@@ -81,18 +89,20 @@ def score_embeddings(
             "spread."
         )
     wrong = wrong_stimuli(truth, len(stimuli), params.n_shuffles, context.rng(1))
+    orders = permuted_stimuli(truth, params.n_permutations, context.rng(2))
     own = np.arange(len(truth))
     compared = [
         Compared(
             features=_rows_of(reconstructed, own, params.metric, context),
             rows=own,
             truths={MADE: truth[None], SHUFFLED: wrong},
+            orders=orders,
         )
     ]
     for name, floor in zip(params.floor_names, floors, strict=False):
         order = rows_of_trials(floor, reconstructed, name)
         features = _rows_of(floor, order, params.metric, context)
-        compared.append(Compared(features=features, rows=own, truths={name: truth[None]}))
+        compared.append(Compared(features=features, rows=own, truths={name: truth[None]}, orders=orders))
     found = identify(
         _rows_of(seen, rows_of_stimuli(seen, stimuli), params.metric, context),
         len(stimuli),
@@ -103,8 +113,12 @@ def score_embeddings(
     )[params.metric]
     distance = f"{params.metric}_distance"
     values = {
-        params.metric: {name: pair[0] for name, pair in found.items()},
-        distance: {name: pair[1] for name, pair in found.items()},
+        params.metric: {name: each.two_way for name, each in found.items()},
+        distance: {name: each.distance for name, each in found.items()},
+    }
+    null = {
+        params.metric: {name: each.null_two_way for name, each in found.items()},
+        distance: {name: each.null_distance for name, each in found.items()},
     }
     about = {
         params.metric: About(better="higher", layer=str(seen.attrs["model"]), chance=0.5),
@@ -112,7 +126,7 @@ def score_embeddings(
     }
     trials = {name: reconstructed[name].variable for name in ("trial", "stimulus_id")}
     attrs = {key: reconstructed.attrs[key] for key in ("model", "subject") if key in reconstructed.attrs}
-    return summarise(values, about, trials, params=params, context=context, attrs=attrs)
+    return summarise(values, about, trials, null=null, params=params, context=context, attrs=attrs)
 
 
 def _rows_of(dataset: xr.Dataset, order: np.ndarray, metric: str, context: brainlens.Context) -> Rows:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 import brainlens
 
@@ -32,16 +33,41 @@ class Compared:
         Which row belongs to each trial; shape (n_trials,).
     truths
         For each name of a comparison the stimuli that each trial is compared with; shape (n_comparisons, n_trials).
+    orders
+        The stimuli of the trials in permuted order, for the scores without information; shape (n_permutations,
+        n_trials).
     """
 
     features: Rows
     rows: np.ndarray
     truths: Mapping[str, np.ndarray]
+    orders: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identified:
+    """How reconstructions are identified by one layer.
+
+    Parameters
+    ----------
+    two_way
+        Two-way identification of the stimulus that each trial is compared with, among all stimuli, mean over the
+        comparisons; ties as half, chance 0.5; shape (n_trials,), float64.
+    distance
+        One minus the Pearson correlation with it; the same shape.
+    null_two_way, null_distance
+        Means over trials in each permuted order; shape (n_permutations,).
+    """
+
+    two_way: np.ndarray
+    distance: np.ndarray
+    null_two_way: np.ndarray
+    null_distance: np.ndarray
 
 
 def identify(
     seen: Rows, n_seen: int, compared: Sequence[Compared], *, context: brainlens.Context, batch_size: int, label: str
-) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+) -> dict[str, dict[str, Identified]]:
     """Correlate features of reconstructions with those of all stimuli.
 
     Parameters
@@ -62,16 +88,14 @@ def identify(
     Returns
     -------
     dict
-        For each metric and each name of a comparison two arrays (n_trials,), float64, means over the comparisons: the
-        two-way identification of the stimulus that a trial is compared with, among all stimuli, ties as half, chance
-        0.5; and one minus the Pearson correlation with it.
+        For each metric and each name of a comparison.
 
     Raises
     ------
     DimensionError
         If features of an image do not vary, or are not finite.
     """
-    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    found: dict[str, dict[str, Identified]] = {}
     with tempfile.TemporaryDirectory(dir=context.scratch, prefix="features-") as folder:
         kept: dict[str, np.memmap] = {}
         for rows in context.progress(list(_blocks(np.arange(n_seen), batch_size)), label=f"{label}: seen"):
@@ -90,12 +114,22 @@ def identify(
 
 def _compare(
     kept: Mapping[str, np.memmap], compared: Compared, *, context: brainlens.Context, batch_size: int, label: str
-) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    n_trials = len(compared.rows)
-    found = {metric: {name: (np.zeros(n_trials), np.zeros(n_trials)) for name in compared.truths} for metric in kept}
+) -> dict[str, dict[str, Identified]]:
+    n_permutations, n_trials = compared.orders.shape
+    found = {
+        metric: {
+            name: Identified(
+                two_way=np.zeros(n_trials),
+                distance=np.zeros(n_trials),
+                null_two_way=np.zeros(n_permutations),
+                null_distance=np.zeros(n_permutations),
+            )
+            for name in compared.truths
+        }
+        for metric in kept
+    }
     for rows in context.progress(list(_blocks(np.unique(compared.rows), batch_size)), label=f"{label}: made"):
         trials = np.flatnonzero(np.isin(compared.rows, rows))
-        of_trial = np.searchsorted(rows, compared.rows[trials])
         for metric, values in compared.features(rows).items():
             if values.shape[1] != kept[metric].shape[1]:
                 raise brainlens.DimensionError(
@@ -103,12 +137,20 @@ def _compare(
                     f"{values.shape[1]}. Compute both with the same model."
                 )
             unit = _unit_rows(values, f"{label}, {metric}, reconstruction", rows)
-            similarity = _correlate(unit, kept[metric])[of_trial]
-            for name, truths in compared.truths.items():
-                two_way, distance = found[metric][name]
-                for truth in truths[:, trials]:
-                    two_way[trials] += brainlens.two_way_identification(similarity, truth) / len(truths)
-                    distance[trials] += (1 - _correlate_pairs(unit[of_trial], kept[metric], truth)) / len(truths)
+            similarity = _correlate(unit, kept[metric])
+            # The mean rank, from 0, counts those below and half of the others that are equal.
+            two_way = (rankdata(similarity, axis=1) - 1) / (similarity.shape[1] - 1)
+            # An image may belong to all trials.
+            for part in _blocks(trials, batch_size):
+                row = np.searchsorted(rows, compared.rows[part])
+                for name, truths in compared.truths.items():
+                    one = found[metric][name]
+                    for truth in truths[:, part]:
+                        one.two_way[part] += two_way[row, truth] / len(truths)
+                        one.distance[part] += (1 - _correlate_pairs(unit[row], kept[metric], truth)) / len(truths)
+                    orders = compared.orders[:, part]
+                    one.null_two_way[:] += two_way[row, orders].sum(axis=1) / n_trials
+                    one.null_distance[:] += (1 - similarity[row, orders]).sum(axis=1) / n_trials
     return found
 
 

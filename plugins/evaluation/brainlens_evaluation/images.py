@@ -26,7 +26,15 @@ from brainlens_evaluation.sources import (
     training_rows,
 )
 from brainlens_evaluation.structure import scale_weights
-from brainlens_evaluation.summary import MADE, SHUFFLED, About, check_names, summarise, wrong_stimuli
+from brainlens_evaluation.summary import (
+    MADE,
+    SHUFFLED,
+    About,
+    check_names,
+    permuted_stimuli,
+    summarise,
+    wrong_stimuli,
+)
 
 # Pairs of images that are compared at a time: 425 x 425 pixels in double precision take 4 MB each.
 _PAIRS = 16
@@ -66,9 +74,9 @@ def score_images(
     Dataset following schema score.v1
         Dims (source, metric): score, mean over trials; ci_low, ci_high and p_value. Dim metric: chance, n,
         `undefined`, the number of reconstructions whose pix_corr does not exist and counts as 0, and coordinates
-        `better`, `chance_from`, `preprocessing` and `layer`. Dims (source, metric, trial): value. Sources:
-        "reconstructed"; "shuffled", the same images against other stimuli; the names of the floors; "mean_image" and
-        "nearest_training". Attributes: `absent`, metrics without weights and the command that fetches these;
+        `better`, `chance_from`, `p_value_from`, `preprocessing` and `layer`. Dims (source, metric, trial): value.
+        Sources: "reconstructed"; "shuffled", the same images against other stimuli; the names of the floors;
+        "mean_image" and "nearest_training". Attributes: `absent`, metrics without weights and the command that fetches these;
         `weights`, the SHA-256 of what was used.
 
     Raises
@@ -135,11 +143,13 @@ def score_images(
     wrong = wrong_stimuli(truth, len(stimuli), params.n_shuffles, context.rng(1))
     scored = [(made, {MADE: truth[None], SHUFFLED: wrong}), *((each, {each.name: truth[None]}) for each in others)]
     values, undefined = _pixel_values(scored, shown, side, params, context)
-    values |= _network_values(scored, shown, loaded, params, context)
+    orders = permuted_stimuli(truth, params.n_permutations, context.rng(2))
+    by_network, null = _network_values(scored, shown, loaded, orders, params, context)
+    values |= by_network
     values = {metric: values[metric] for metric in params.metrics if metric in values}
     about = {metric: _about(metric, side) for metric in values}
     trials = {name: reconstructed[name].variable for name in ("trial", "stimulus_id")}
-    found = summarise(values, about, trials, params=params, context=context, attrs=attrs)
+    found = summarise(values, about, trials, null=null, params=params, context=context, attrs=attrs)
     found["undefined"] = "metric", np.array([undefined.get(metric, 0) for metric in values])
     weights = {metric: sha256 for (_, _, sha256), metrics in loaded for metric in metrics}
     return found.assign_attrs(absent=absent, weights=weights)
@@ -220,13 +230,19 @@ def _pixel_values(
 
 
 def _network_values(
-    scored: _Scored, shown: Source, loaded: _Loaded, params: ImageParams, context: brainlens.Context
-) -> _Values:
-    """Return the values of trials for metrics of networks."""
+    scored: _Scored,
+    shown: Source,
+    loaded: _Loaded,
+    orders: np.ndarray,
+    params: ImageParams,
+    context: brainlens.Context,
+) -> tuple[_Values, _Values]:
+    """Return the values of trials for metrics of networks, and their means in permuted orders."""
     found: _Values = {}
+    null: _Values = {}
     for (network, look, _), _ in loaded:
         compared = [
-            Compared(features=_rows_of(source.pixels, look, context), rows=source.rows, truths=truths)
+            Compared(features=_rows_of(source.pixels, look, context), rows=source.rows, truths=truths, orders=orders)
             for source, truths in scored
         ]
         both = identify(
@@ -238,8 +254,10 @@ def _network_values(
             label=network.name,
         )
         for metric, by_name in both.items():
-            found[metric] = {name: pair[int(network.distance)] for name, pair in by_name.items()}
-    return found
+            what = "distance" if network.distance else "two_way"
+            found[metric] = {name: getattr(each, what) for name, each in by_name.items()}
+            null[metric] = {name: getattr(each, f"null_{what}") for name, each in by_name.items()}
+    return found, null
 
 
 def _rows_of(pixels: xr.DataArray, look: Features, context: brainlens.Context, order: np.ndarray | None = None) -> Rows:

@@ -47,7 +47,7 @@ class UncertaintyParams(brainlens.Params):
         description="Wrong stimuli that each reconstruction is compared with, for the floor 'shuffled'.",
     )
     n_resamples: int = Field(default=2000, ge=100, description="Bootstrap samples of stimuli behind each interval.")
-    n_permutations: int = Field(default=2000, ge=100, description="Sign flips of stimuli behind each p-value.")
+    n_permutations: int = Field(default=2000, ge=100, description="Permutations of stimuli behind each p-value.")
 
 
 class ImageParams(UncertaintyParams):

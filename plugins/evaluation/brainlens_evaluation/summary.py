@@ -12,6 +12,7 @@ import brainlens
 from brainlens_evaluation.params import UncertaintyParams
 
 MADE, SHUFFLED = "reconstructed", "shuffled"
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,7 @@ def summarise(
     about: Mapping[str, About],
     trials: Mapping[str, xr.Variable],
     *,
+    null: Mapping[str, Mapping[str, np.ndarray]],
     params: UncertaintyParams,
     context: brainlens.Context,
     attrs: Mapping[str, object],
@@ -96,8 +98,11 @@ def summarise(
         Of each metric.
     trials
         Coordinates of the trials, `stimulus_id` among them.
+    null
+        For each metric and source the means over trials when stimuli are permuted, (n_permutations,), where they are
+        known.
     params
-        Samples and sign flips.
+        Samples and permutations.
     context
         Its seed decides them.
     attrs
@@ -107,7 +112,8 @@ def summarise(
     -------
     Dataset following schema score.v1
         Dims (source, metric): score, mean over trials; ci_low and ci_high, 95 %, stimuli drawn whole; p_value,
-        one-sided, that a source is no better than the shuffled pairs, by exchanging the two for some stimuli. Dim
+        one-sided, by permuting which stimulus belongs to which where the coordinate `p_value_from` says "permuted
+        stimuli", else that a source is no better than the shuffled pairs, by exchanging the two for some stimuli. Dim
         metric: chance, n. Dims (source, metric, trial): value.
     """
     metrics = list(values)
@@ -124,8 +130,12 @@ def summarise(
         low[source, metric], high[source, metric] = brainlens.bootstrap_interval(
             each, groups=codes, n_resamples=params.n_resamples, seed=context.seed
         )
-        gain = sign[metric] * (each - cube[sources.index(SHUFFLED), metric])
-        p_values[source, metric] = _flip_p_value(np.bincount(codes, weights=gain), flips)
+        if metrics[metric] in null:
+            without = null[metrics[metric]][sources[source]]
+            p_values[source, metric] = _p_value(sign[metric] * each.mean(), sign[metric] * without)
+        else:
+            gain = np.bincount(codes, weights=sign[metric] * (each - cube[sources.index(SHUFFLED), metric]))
+            p_values[source, metric] = _p_value(gain.sum(), flips @ gain)
     shuffled = cube[sources.index(SHUFFLED)].mean(axis=1)
     known = [about[metric].chance for metric in metrics]
     chance = [float(shuffled[row]) if each is None else each for row, each in enumerate(known)]
@@ -146,6 +156,7 @@ def summarise(
             "metric": metrics,
             "better": ("metric", [about[metric].better for metric in metrics]),
             "chance_from": ("metric", [SHUFFLED if each is None else "definition" for each in known]),
+            "p_value_from": ("metric", ["permuted stimuli" if each in null else SHUFFLED for each in metrics]),
             "preprocessing": ("metric", [about[metric].preprocessing for metric in metrics]),
             "layer": ("metric", [about[metric].layer for metric in metrics]),
         },
@@ -169,7 +180,29 @@ def check_names(names: Sequence[str], n_floors: int) -> None:
         )
 
 
-def _flip_p_value(gain: np.ndarray, flips: np.ndarray) -> float:
-    """Return the one-sided p-value of a summed gain of stimuli, each as likely to be a loss."""
-    # The same numbers summed in another order differ in the last digit, and would not count as equal.
-    return brainlens.permutation_p_value(round(float(gain.sum()), 9), np.round(flips @ gain, 9))
+def permuted_stimuli(truth: np.ndarray, n_permutations: int, rng: np.random.Generator) -> np.ndarray:
+    """Permute which stimulus belongs to which, trials of one stimulus together.
+
+    Parameters
+    ----------
+    truth
+        Stimulus of each trial, from 0 without gaps; shape (n_trials,).
+    n_permutations
+        How often.
+    rng
+        Draws the permutations.
+
+    Returns
+    -------
+    array
+        Shape (n_permutations, n_trials).
+    """
+    orders: np.ndarray = rng.permuted(np.tile(np.arange(truth.max() + 1), (n_permutations, 1)), axis=1)[:, truth]
+    return orders
+
+
+def _p_value(observed: float, null: np.ndarray) -> float:
+    """Return the one-sided p-value of a score that is better when it is higher."""
+    # The same numbers in another order, or in single precision, differ in the last digits, and would not count as
+    equal. difference = np.where(np.abs(null - observed) < TOLERANCE, 0.0, null - observed)
+    return brainlens.permutation_p_value(0.0, difference)

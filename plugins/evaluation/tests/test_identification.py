@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from brainlens_evaluation import identification
-from brainlens_evaluation.identification import Compared, Rows, identify
+from brainlens_evaluation.identification import Compared, Identified, Rows, identify
 from hypothesis import given, settings, strategies as st
 
 import brainlens
@@ -19,15 +19,25 @@ def _rows(values: np.ndarray, calls: list[int] | None = None) -> Rows:
     return features
 
 
-def _identify(
-    seen: np.ndarray, made: np.ndarray, truth: np.ndarray, *, batch_size: int = 3, rows: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    order = np.arange(len(truth)) if rows is None else rows
-    compared = Compared(features=_rows(made), rows=order, truths={"own": truth[None]})
+def _orders(truth: np.ndarray, n: int = 50) -> np.ndarray:
+    order: np.ndarray = np.random.default_rng(3).permuted(np.tile(np.arange(truth.max() + 1), (n, 1)), axis=1)[:, truth]
+    return order
+
+
+def _found(seen: np.ndarray, made: np.ndarray, truth: np.ndarray, *, batch_size: int = 3) -> Identified:
+    compared = Compared(
+        features=_rows(made), rows=np.arange(len(truth)), truths={"own": truth[None]}, orders=_orders(truth)
+    )
     context = brainlens.Context()
-    return identify(_rows(seen), len(seen), [compared], context=context, batch_size=batch_size, label="toy")["layer"][
-        "own"
-    ]
+    found = identify(_rows(seen), len(seen), [compared], context=context, batch_size=batch_size, label="toy")
+    return found["layer"]["own"]
+
+
+def _identify(
+    seen: np.ndarray, made: np.ndarray, truth: np.ndarray, *, batch_size: int = 3
+) -> tuple[np.ndarray, np.ndarray]:
+    found = _found(seen, made, truth, batch_size=batch_size)
+    return found.two_way, found.distance
 
 
 def _as_published(seen: np.ndarray, made: np.ndarray) -> np.ndarray:
@@ -83,14 +93,15 @@ def test_another_trial_of_the_same_stimulus_is_no_distractor() -> None:
 def test_an_image_of_several_trials_is_looked_at_once() -> None:
     rng = np.random.default_rng(0)
     seen, calls = rng.standard_normal((4, 16)), list[int]()
+    truth = np.array([2, 0, 2, 1])
     compared = Compared(
-        features=_rows(seen, calls), rows=np.array([2, 0, 2, 2]), truths={"own": np.array([[2, 0, 2, 1]])}
+        features=_rows(seen, calls), rows=np.array([2, 0, 2, 2]), truths={"own": truth[None]}, orders=_orders(truth)
     )
     context = brainlens.Context()
     found = identify(_rows(seen), 4, [compared], context=context, batch_size=1, label="toy")["layer"]["own"]
     assert calls == [0, 2]
-    assert found[0][:3].tolist() == [1.0, 1.0, 1.0]
-    assert found[0][3] < 1
+    assert found.two_way[:3].tolist() == [1.0, 1.0, 1.0]
+    assert found.two_way[3] < 1
 
 
 def test_features_of_noise_are_at_chance() -> None:
@@ -102,7 +113,8 @@ def test_features_of_noise_are_at_chance() -> None:
 
 def test_the_temporary_file_is_gone_afterwards(tmp_path: Path) -> None:
     seen = np.random.default_rng(0).standard_normal((4, 16))
-    compared = Compared(features=_rows(seen), rows=np.arange(4), truths={"own": np.arange(4)[None]})
+    own = np.arange(4)
+    compared = Compared(features=_rows(seen), rows=own, truths={"own": own[None]}, orders=_orders(own))
     identify(_rows(seen), 4, [compared], context=brainlens.Context(scratch=tmp_path), batch_size=2, label="toy")
     assert list(tmp_path.iterdir()) == []
 
@@ -124,3 +136,16 @@ def test_features_of_another_number_are_refused() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(brainlens.DimensionError, match="expected 16 features as of the stimuli, found 15"):
         _identify(rng.standard_normal((4, 16)), rng.standard_normal((4, 15)), np.arange(4))
+
+
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_the_null_is_what_permuted_stimuli_score(batch_size: int) -> None:
+    rng = np.random.default_rng(0)
+    seen = rng.standard_normal((6, 30))
+    truth = np.array([0, 1, 2, 3, 4, 5, 0, 3])
+    made = seen[truth] + rng.standard_normal((8, 30))
+    found = _found(seen, made, truth, batch_size=batch_size)
+    for number, order in enumerate(_orders(truth)):
+        two_way, distance = _identify(seen, made, order)
+        assert found.null_two_way[number] == pytest.approx(two_way.mean(), abs=1e-9)
+        assert found.null_distance[number] == pytest.approx(distance.mean(), abs=1e-6)

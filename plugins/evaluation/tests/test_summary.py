@@ -1,8 +1,10 @@
+from itertools import permutations
+
 import numpy as np
 import pytest
 import xarray as xr
 from brainlens_evaluation.params import UncertaintyParams
-from brainlens_evaluation.summary import About, check_names, summarise, wrong_stimuli
+from brainlens_evaluation.summary import About, check_names, permuted_stimuli, summarise, wrong_stimuli
 from hypothesis import given, strategies as st
 
 import brainlens
@@ -10,11 +12,16 @@ import brainlens
 PARAMS = UncertaintyParams(n_resamples=500, n_permutations=999)
 
 
-def _summarise(values: dict[str, dict[str, np.ndarray]], about: dict[str, About], n_stimuli: int = 40) -> xr.Dataset:
+def _summarise(
+    values: dict[str, dict[str, np.ndarray]],
+    about: dict[str, About],
+    n_stimuli: int = 40,
+    null: dict[str, dict[str, np.ndarray]] | None = None,
+) -> xr.Dataset:
     n_trials = len(next(iter(next(iter(values.values())).values())))
     stimulus = np.arange(n_trials) % n_stimuli
     trials = {"trial": xr.Variable("trial", np.arange(n_trials)), "stimulus_id": xr.Variable("trial", stimulus)}
-    found = summarise(values, about, trials, params=PARAMS, context=brainlens.Context(), attrs={})
+    found = summarise(values, about, trials, null=null or {}, params=PARAMS, context=brainlens.Context(), attrs={})
     brainlens.validate(found, "score")
     return found
 
@@ -86,7 +93,7 @@ def test_trials_of_a_stimulus_stand_together() -> None:
     trials = {"trial": xr.Variable("trial", np.arange(200)), "stimulus_id": xr.Variable("trial", stimulus)}
     each = {"metric": {"reconstructed": values, "shuffled": np.zeros(200)}}
     about = {"metric": About(better="higher")}
-    found = summarise(each, about, trials, params=PARAMS, context=brainlens.Context(), attrs={})
+    found = summarise(each, about, trials, null={}, params=PARAMS, context=brainlens.Context(), attrs={})
     width = float((found["ci_high"] - found["ci_low"]).sel(source="reconstructed", metric="metric"))
     # Ten repetitions of the same number are no more evidence than one.
     assert width == pytest.approx(2 * 1.96 * values[::10].std() / np.sqrt(20), rel=0.25)
@@ -100,3 +107,21 @@ def test_floors_need_names_of_their_own(names: tuple[str, ...]) -> None:
 
 def test_names_are_not_needed_without_floors() -> None:
     check_names(("prior",), 0)
+
+
+def test_where_permuted_scores_are_known_the_p_value_is_theirs() -> None:
+    each = {"reconstructed": np.full(40, 0.7), "shuffled": np.full(40, 0.5)}
+    without = np.linspace(0.4, 0.8, 9)
+    for better, reached in (("higher", 3), ("lower", 7)):
+        null = {"metric": dict.fromkeys(each, without)}
+        found = _summarise({"metric": each}, {"metric": About(better=better)}, null=null)
+        assert found["p_value"].sel(source="reconstructed").item() == pytest.approx((1 + reached) / 10)
+        assert found["p_value_from"].values.tolist() == ["permuted stimuli"]
+
+
+def test_stimuli_are_permuted_with_all_their_trials() -> None:
+    truth = np.array([0, 1, 1, 2, 0])
+    orders = permuted_stimuli(truth, 200, np.random.default_rng(0))
+    assert (orders[:, 1] == orders[:, 2]).all()
+    assert (orders[:, 0] == orders[:, 4]).all()
+    assert {tuple(row) for row in orders[:, [0, 1, 3]].tolist()} == set(permutations(range(3)))
