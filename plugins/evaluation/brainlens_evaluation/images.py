@@ -76,8 +76,8 @@ def score_images(
         `undefined`, the number of reconstructions whose pix_corr does not exist and counts as 0, and coordinates
         `better`, `chance_from`, `p_value_from`, `preprocessing` and `layer`. Dims (source, metric, trial): value.
         Sources: "reconstructed"; "shuffled", the same images against other stimuli; the names of the floors;
-        "mean_image" and "nearest_training". Attributes: `absent`, metrics without weights and the command that fetches these;
-        `weights`, the SHA-256 of what was used.
+        "mean_image" and "nearest_training". Attributes: `absent`, metrics without weights, with
+        the command that fetches these; `weights`, the SHA-256 of what was used.
 
     Raises
     ------

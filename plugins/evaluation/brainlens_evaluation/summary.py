@@ -203,6 +203,6 @@ def permuted_stimuli(truth: np.ndarray, n_permutations: int, rng: np.random.Gene
 
 def _p_value(observed: float, null: np.ndarray) -> float:
     """Return the one-sided p-value of a score that is better when it is higher."""
-    # The same numbers in another order, or in single precision, differ in the last digits, and would not count as
-    equal. difference = np.where(np.abs(null - observed) < TOLERANCE, 0.0, null - observed)
+    # The same numbers in another order, or in single precision, differ in the last digits; they count as equal.
+    difference = np.where(np.abs(null - observed) < TOLERANCE, 0.0, null - observed)
     return brainlens.permutation_p_value(0.0, difference)
