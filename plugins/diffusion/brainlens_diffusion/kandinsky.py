@@ -11,7 +11,7 @@ from torch import Tensor
 import brainlens
 from brainlens_diffusion.folders import SCHEDULER, find_model
 from brainlens_diffusion.inputs import check_embedding, choose_embedding, choose_start, read_tensor
-from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
+from brainlens_diffusion.loading import choose_precision, latent_shape, load_network, load_scheduler
 from brainlens_diffusion.painting import Painter, paint
 from brainlens_diffusion.params import KandinskyParams
 from brainlens_diffusion.sampling import Predict
@@ -95,8 +95,7 @@ def load_painter(
         )
     values = check_embedding(embedding["embedding"], n_channels=width)
     without = _check_unconditional(unconditional, width)
-    side = network.config.sample_size
-    shape = (network.config.in_channels, side, side)
+    shape = latent_shape(network, model)
 
     def condition(rows: np.ndarray, _: list[torch.Generator]) -> Predict:
         embeds = read_tensor(values, rows, context.device)

@@ -101,6 +101,23 @@ def refuse_partial(model: Model, part: str, found: dict[str, Any]) -> None:
             )
 
 
+def latent_shape(network: Any, model: Model) -> tuple[int, int, int]:
+    """Return the shape of one image's latents (latent, y, x), of the size that a network was trained on.
+
+    Raises
+    ------
+    CheckpointError
+        If its configuration does not say one side.
+    """
+    side = network.config.sample_size
+    if not isinstance(side, int):
+        raise brainlens.CheckpointError(
+            f"model {model.name!r}: expected sample_size of its network to be the side of a square, found {side!r}. "
+            "Set it in the network's config.json."
+        )
+    return int(network.config.in_channels), side, side
+
+
 def load_scheduler(model: Model, part: str, chosen: str = "published") -> Any:
     """Load the scheduler of a pipeline, or another one with its noise schedule.
 

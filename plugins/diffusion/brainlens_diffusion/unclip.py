@@ -16,7 +16,7 @@ import brainlens
 from brainlens_diffusion.clip import encode_prompts
 from brainlens_diffusion.folders import SCHEDULER, find_model
 from brainlens_diffusion.inputs import check_embedding, choose_embedding, choose_start, read_tensor
-from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
+from brainlens_diffusion.loading import choose_precision, latent_shape, load_network, load_scheduler
 from brainlens_diffusion.painting import Painter, paint
 from brainlens_diffusion.params import UnclipParams
 from brainlens_diffusion.sampling import Predict
@@ -97,8 +97,7 @@ def load_painter(
         )
     values = check_embedding(embedding["embedding"], n_channels=width)
     prompts = encode_prompts(model, ["", params.prompt]).to(context.device, dtype)
-    side = network.config.sample_size
-    shape = (network.config.in_channels, side, side)
+    shape = latent_shape(network, model)
 
     def condition(rows: np.ndarray, generators: list[torch.Generator]) -> Predict:
         noise = draw_noise(generators, (width,))

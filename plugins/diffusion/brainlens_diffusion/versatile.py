@@ -13,7 +13,7 @@ import brainlens
 from brainlens_diffusion.clip import encode_empty_text, encode_gray_image
 from brainlens_diffusion.folders import SCHEDULER, Model, find_model
 from brainlens_diffusion.inputs import check_embedding, check_rows, choose_embedding, choose_start, read_tensor
-from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
+from brainlens_diffusion.loading import choose_precision, latent_shape, load_network, load_scheduler
 from brainlens_diffusion.mixing import mix_in_text
 from brainlens_diffusion.painting import Painter, paint
 from brainlens_diffusion.params import VersatileParams
@@ -101,8 +101,7 @@ def load_painter(
         empty_text = encode_empty_text(model) if empty else torch.zeros(1, n_text, width)
         without = torch.cat([empty_text, without], dim=1)
     without = without.to(context.device, dtype)
-    side = network.config.sample_size
-    shape = (network.config.in_channels, side, side)
+    shape = latent_shape(network, model)
 
     def condition(rows: np.ndarray, _: list[torch.Generator]) -> Predict:
         tokens = read_tensor(values, rows, context.device)

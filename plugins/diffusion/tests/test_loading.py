@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from brainlens_diffusion.folders import Model
-from brainlens_diffusion.loading import choose_precision, load_network, load_scheduler
+from brainlens_diffusion.loading import choose_precision, latent_shape, load_network, load_scheduler
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel, UniPCMultistepScheduler, VQModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
@@ -96,6 +96,16 @@ def test_a_scheduler_keeps_the_noise_of_the_published_one(copy: Model, chosen: s
     assert type(found) is kind
     assert found.config.beta_end == 0.012
     assert torch.equal(found.alphas_cumprod, load_scheduler(copy, "scheduler").alphas_cumprod)
+
+
+def test_a_network_says_the_size_that_it_paints(copy: Model) -> None:
+    network = load_network(UNet2DConditionModel, copy, "unet")
+    assert latent_shape(network, copy) == (4, 8, 8)
+    network.register_to_config(sample_size=[8, 16])
+    with pytest.raises(
+        brainlens.CheckpointError, match=r"expected sample_size .* the side of a square, found \[8, 16\]"
+    ):
+        latent_shape(network, copy)
 
 
 @pytest.mark.parametrize("named", ["Unknown", "UnknownScheduler", "SchedulerMixin"])
