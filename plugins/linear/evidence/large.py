@@ -80,16 +80,18 @@ def main() -> None:
         )  # fmt: skip
         wall, work = time.perf_counter() - started, time.process_time() - worked
         said = f"{len(alphas)} penalt{'y' if len(alphas) == 1 else 'ies'}: {wall:.0f} s, {work:.0f} s of processor"
-        lines.append(f"- {said}, storing {registry.query(name=name)[0].size_bytes / 1e6:.0f} MB included.")
+        size_bytes = next(entry.size_bytes for entry in registry.query() if entry.name == name)
+        lines.append(f"- {said}, storing {size_bytes / 1e6:.0f} MB included.")
         registry.remove(name)
     over.set()
     watcher.join()
     n_targets = options.tokens * options.channels
     lines += [
-        f"- {options.trials:,} training and {options.test:,} test stimuli, {options.voxels:,} voxels, {n_targets:,} targets;",
+        f"- {options.trials:,} training and {options.test:,} test stimuli, {options.voxels:,} voxels,",
+        f"  {n_targets:,} targets;",
         f"  weights would take {4 * options.voxels * n_targets / 1e9:.1f} GB, which are never made.",
-        f"- Own memory at the peak: {peak[0] / MIB:,.0f} MiB, of which {before / MIB:,.0f} before; pages of mapped files",
-        f"  are not counted (resident at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB).",
+        f"- Own memory at the peak: {peak[0] / MIB:,.0f} MiB, of which {before / MIB:,.0f} before; pages of mapped",
+        f"  files are not counted (resident at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB).",
         f"- {len(os.sched_getaffinity(0))} cores of {platform.machine()}.",
     ]
     (HERE / "large.md").write_text("\n".join(lines) + "\n", "utf-8")
