@@ -54,13 +54,12 @@ class Fold:
     eigenvalues
         Shape (n_basis,).
     basis
-        Takes what `Problem.sides` returns for the fold into the basis; dims (n_basis, feature) or (n_basis, trial).
+        Takes cross products, in the dual form responses, into the basis; dims (n_basis, feature) or (n_basis, trial).
     offset
         What centring on the fold's own training trials takes away for each unit of their mean; shape (n_basis,).
     held_out
-        Predicts held-out trials from coordinates in the basis; rotated to a square where that leaves fewer rows.
-    rotation
-        That rotation of the held-out trials, None where there is none.
+        Predicts held-out trials from coordinates in the basis; dims (trial, n_basis). Where these are more rows than
+        columns, a square factor with the same inner products stands for it, and `tall` is true.
     """
 
     rows: slice
@@ -68,7 +67,7 @@ class Fold:
     basis: Tensor
     offset: Tensor
     held_out: Tensor
-    rotation: Tensor | None
+    tall: bool
 
 
 def make_problem(
@@ -110,21 +109,25 @@ def score_sites(
     """
     errors = responses.new_zeros((len(alphas), responses.shape[1]))
     null = responses.new_zeros(responses.shape[1])
-    for fold, side in zip(decomposed, _training_sides(problem, responses), strict=True):
+    for fold, (training, own) in zip(decomposed, _sides(problem, responses), strict=True):
         left = responses[fold.rows]
+        n_train = len(responses) - len(left)
         # Over all trials responses add up to 0, so the mean of the others follows from those that are left out.
-        mean = left.sum(0) / -(len(responses) - len(left))
-        coordinates = torch.addr(fold.basis @ side, fold.offset, mean, alpha=-1)
+        mean = left.sum(0) / -n_train
+        coordinates = torch.addr(fold.basis @ training, fold.offset, mean, alpha=-1)
         left = left - mean
         squares = left.square().sum(0)
         null += squares
-        if fold.rotation is not None:
-            left = fold.rotation @ left
-            # What no prediction can reach: the part of the held-out trials outside their features.
-            errors += (squares - left.square().sum(0)).clamp_(min=0)
+        # Features add up to 0 as well: what the held-out trials share with their prediction, both centred.
+        shared = torch.addr(fold.basis @ own, fold.offset, mean * (1 + len(responses) / n_train)) if fold.tall else None
         for row, alpha in enumerate(alphas):
             shrunk = coordinates / (fold.eigenvalues + alpha)[:, None]
-            errors[row] += torch.addmm(left, fold.held_out, shrunk, alpha=-1).square_().sum(0)
+            if shared is None:
+                errors[row] += torch.addmm(left, fold.held_out, shrunk, alpha=-1).square_().sum(0)
+            else:
+                # |y - Hd|^2 without the rows of H: of many held-out trials only inner products are needed.
+                predicted = (fold.held_out @ shrunk).square_().sum(0)
+                errors[row] += (squares + predicted).sub_(shrunk.mul_(shared).sum(0), alpha=2).clamp_(min=0)
     return errors, null
 
 
@@ -163,13 +166,16 @@ def fit_sites(
     return _roots(problem, scaling)[:, None] * solved
 
 
-def _training_sides(problem: Problem, responses: Tensor) -> list[Tensor]:
-    """Return for each fold what its basis applies to: cross products of the other trials, or all responses."""
+def _sides(problem: Problem, responses: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Return for each fold what its basis applies to: cross products of the other trials and of its own.
+
+    In the dual form, the basis applies to all responses.
+    """
     if problem.dual:
-        return [responses] * len(problem.folds)
+        return [(responses, responses)] * len(problem.folds)
     crosses = [problem.features[start:stop].T @ responses[start:stop] for start, stop in problem.folds]
     total = torch.stack(crosses).sum(0)
-    return [total - cross for cross in crosses]
+    return [(total - cross, cross) for cross in crosses]
 
 
 def _primal_fold(problem: Problem, gram: Tensor, scaling: Tensor, rows: tuple[int, int]) -> Fold:
@@ -177,9 +183,16 @@ def _primal_fold(problem: Problem, gram: Tensor, scaling: Tensor, rows: tuple[in
     left = problem.features[slice(*rows)].to(gram.dtype) * root
     n_train = len(problem.features) - len(left)
     mean = left.sum(0) / -n_train
-    eigenvalues, vectors = _decompose(gram - left.T @ left - n_train * torch.outer(mean, mean))
-    held_out = (left - mean) @ vectors
-    return _finish(rows, eigenvalues, vectors.T * root, n_train * (vectors.T @ mean), held_out)
+    own = left.T @ left
+    eigenvalues, vectors = _decompose(gram - own - n_train * torch.outer(mean, mean))
+    turned = vectors.T @ mean
+    tall = len(left) > left.shape[1]
+    if tall:
+        inner = vectors.T @ own @ vectors + (2 * n_train + len(left)) * torch.outer(turned, turned)
+        held_out = _root_of(inner)
+    else:
+        held_out = (left - mean) @ vectors
+    return _finish(rows, eigenvalues, vectors.T * root, n_train * turned, held_out, tall=tall)
 
 
 def _dual_fold(problem: Problem, gram: Tensor, scaling: Tensor, rows: tuple[int, int]) -> Fold:
@@ -191,22 +204,33 @@ def _dual_fold(problem: Problem, gram: Tensor, scaling: Tensor, rows: tuple[int,
     held_out = (across - across.mean(1, keepdim=True) - mean + mean.mean()) @ vectors
     basis = gram.new_zeros((len(eigenvalues), len(gram)))
     basis[:, others] = vectors.T
-    return _finish(rows, eigenvalues, basis, vectors.sum(0), held_out)
+    return _finish(rows, eigenvalues, basis, vectors.sum(0), held_out, tall=False)
 
 
-def _finish(rows: tuple[int, int], eigenvalues: Tensor, basis: Tensor, offset: Tensor, held_out: Tensor) -> Fold:
-    rotation, held_out = None, held_out.float()
-    if held_out.shape[0] > held_out.shape[1]:
-        orthogonal, held_out = torch.linalg.qr(held_out)
-        rotation = orthogonal.T.contiguous()
+def _finish(
+    rows: tuple[int, int], eigenvalues: Tensor, basis: Tensor, offset: Tensor, held_out: Tensor, *, tall: bool
+) -> Fold:
     return Fold(
         rows=slice(*rows),
         eigenvalues=eigenvalues.float(),
         basis=basis.float(),
         offset=offset.float(),
-        held_out=held_out,
-        rotation=rotation,
+        held_out=held_out.float(),
+        tall=tall,
     )
+
+
+def _root_of(inner: Tensor) -> Tensor:
+    """Return a square matrix with the given inner products of its columns, also where some columns depend on others."""
+    factor, failed = torch.linalg.cholesky_ex(inner)
+    if failed:
+        raised = inner.clone()
+        raised.diagonal().add_(float(inner.diagonal().mean()) * 1e-9)
+        factor, failed = torch.linalg.cholesky_ex(raised)
+    if failed:
+        eigenvalues, vectors = _decompose(inner)
+        return eigenvalues.sqrt()[:, None] * vectors.T
+    return factor.T
 
 
 def _scaled_gram(problem: Problem, scaling: Tensor) -> Tensor:

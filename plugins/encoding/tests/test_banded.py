@@ -78,8 +78,8 @@ def test_the_best_of_the_random_search_is_that_of_himalaya(make_trials, fit_band
     folds = [(fold.train, fold.test) for fold in brainlens.folds(response, "stimulus_id", n_folds=5)]
     y = response["response"].values.astype(np.float64)
     deltas, *_ = himalaya.solve_multiple_kernel_ridge_random_search(
-        kernels, y, n_iter=gammas, alphas=np.array(alphas), cv=folds, fit_intercept=True, progress_bar=False, return_weights="dual",
-        score_func=lambda truth, made: -((truth - made) ** 2).mean(-2),
+        kernels, y, n_iter=gammas, alphas=np.array(alphas), cv=folds, fit_intercept=True, progress_bar=False,
+        return_weights="dual", score_func=lambda truth, made: -((truth - made) ** 2).mean(-2),
     )  # fmt: skip
     expected = np.exp(np.asarray(deltas))
     found = encoder.band_scaling_ / encoder.alpha_

@@ -1,5 +1,19 @@
+from __future__ import annotations
+
+from types import MappingProxyType
+
 from brainlens.testing import PluginContract
+
+QUICK = {"alphas": (1.0, 100.0), "cv_folds": 3}
 
 
 class TestContract(PluginContract):
     plugin = "encoding"
+    params = MappingProxyType(
+        {
+            "encoding.ridge": QUICK,
+            "encoding.banded": {**QUICK, "n_scalings": 6},
+            "encoding.score": {"n_permutations": 20},
+            "encoding.roi_score": {"n_permutations": 20, "n_resamples": 100},
+        }
+    )
