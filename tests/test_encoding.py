@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import CliRunner
 
 import brainlens
 from brainlens import encoding
+from brainlens.cli import main
 
 HOOKS = """
 import brainlens
@@ -46,6 +48,7 @@ def brainlens_components():
 WORK = """
 import numpy as np
 import xarray as xr
+from click.testing import CliRunner
 import brainlens
 
 FITS = []
@@ -474,3 +477,31 @@ def test_an_encoder_that_fails_to_predict_is_named_and_stores_nothing(registry: 
     with refused(brainlens.PluginError, text):
         cross(registry, fault="raises")
     assert registry.list() == before
+
+
+# The command line
+
+
+def test_the_command_line_fits_and_predicts_encoders(
+    registry: brainlens.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(registry.path).parent)
+
+    def run(*args: str, code: int = 0) -> str:
+        result = CliRunner().invoke(main, ["--quiet", "--registry", "study.zarr", *args])
+        assert result.exit_code == code, result.output
+        return result.stdout if code == 0 else result.stderr
+
+    fitted = ["--response", "response", "--average", "stimulus_id"]
+    assert run("fit", "toy", "--features", "features", *fitted, "--name", "one") == "one\n"
+    run("fit", "toy.bands", "--features", "features,tokens", *fitted, "--name", "two")
+    crossed = run(
+        "cross-predict", "toy", "--features", "features", *fitted, "--leave-out", "stimulus_id", "--n-folds", "3"
+    )
+    assert crossed.startswith("encoded/toy/")
+    for options in (["--features", "tokens,features"], ["--features", "tokens", "--features", "features"]):
+        predicted = run("predict", "two", *options).strip()
+        assert registry[predicted].sizes["trial"] == N_STIMULI
+    expected = registry[registry.predict("one", features="features")].load()
+    xr.testing.assert_equal(registry[run("predict", "one", "--features", "features").strip()].load(), expected)
+    assert "was fitted by the encoder 'toy': expected features=..." in run("predict", "one", "--response", "r", code=2)
