@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -121,13 +122,13 @@ def memory(sizes: tuple[int, int, int]) -> dict[str, float]:
     """Measure time and memory of one fit over its data, which are in memory."""
     features, response = _problem(sizes)
     _encoder().fit(*_problem((64, 8, 8)))
-    _peak(reset=True)
-    before, started = _resident("VmRSS"), time.perf_counter()
     encoder = _encoder(memory_mb=512)
-    encoder.fit(features, response)
+    started = time.perf_counter()
+    with _Memory() as used:
+        encoder.fit(features, response)
     seconds = time.perf_counter() - started
     weights = sum(array.nbytes for array in encoder.state().values())
-    return {"seconds": seconds, "MB over the data": _peak() - before, "of these, MB of weights": weights / 2**20}
+    return {"seconds": seconds, "MB over the data": used.over, "of these, MB of weights": weights / 2**20}
 
 
 def whole_brain(sizes: tuple[int, int, int]) -> dict[str, float]:
@@ -141,8 +142,7 @@ def whole_brain(sizes: tuple[int, int, int]) -> dict[str, float]:
         for name, dataset in (("features", features), ("response", response)):
             registry.put(name, dataset)
         del features, response
-        _peak(reset=True)
-        before, found = _resident("VmRSS"), {**stored}
+        found = {**stored}
         names = {"features": "features", "response": "response"}
         verbs: dict[str, Timed] = {
             "fit": lambda: registry.fit("encoding.ridge", **names, name="m", alphas=tuple(ALPHAS), memory_mb=512),
@@ -153,22 +153,39 @@ def whole_brain(sizes: tuple[int, int, int]) -> dict[str, float]:
         }
         for verb, call in verbs.items():
             started = time.perf_counter()
-            call()
-            found |= {f"{verb}, seconds": time.perf_counter() - started, f"{verb}, MB": _peak(reset=True) - before}
+            with _Memory() as used:
+                call()
+            found |= {f"{verb}, seconds": time.perf_counter() - started, f"{verb}, MB": used.over}
         return found
 
 
-def _peak(*, reset: bool = False) -> float:
-    """Return the largest resident memory so far in MiB; `reset` counts anew from what is resident now (Linux)."""
-    peak = _resident("VmHWM")
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    return peak
+class _Memory:
+    """Watches how much memory a process holds for itself; pages of mapped files, which can be dropped, do not count."""
+
+    def __enter__(self) -> _Memory:
+        self.start = self.peak = _anonymous()
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.set()
+        self.thread.join()
+
+    def _watch(self) -> None:
+        while not self.done.wait(0.02):
+            self.peak = max(self.peak, _anonymous())
+
+    @property
+    def over(self) -> float:
+        """MiB at the peak over those at the start."""
+        return self.peak - self.start
 
 
-def _resident(key: str) -> float:
+def _anonymous() -> float:
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
 def main() -> None:
