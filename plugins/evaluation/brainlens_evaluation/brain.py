@@ -42,7 +42,8 @@ def correlate_brains(
         `site_correlation`, over stimuli for each site, then averaged over sites, with chance 0. n (metric), the number
         of stimuli; n_sites and `undefined` (roi), sites whose prediction or measurement never varies, which count as 0;
         value (roi, stimulus), the brain correlation of each stimulus. ROIs that are not named and have fewer than three
-        sites are left out, and listed in the attribute `left_out_rois`.
+        sites are left out, and listed in the attribute `left_out_rois`; `n_in_training` counts predictions for stimuli
+        that the encoder was fitted to, where these say so.
 
     Raises
     ------
@@ -92,6 +93,7 @@ def correlate_brains(
             )  # fmt: skip
     dims = {"value": ("roi", "stimulus"), "n_sites": ("roi",), "undefined": ("roi",)}
     attrs = {key: measured.attrs[key] for key in ("subject", "units") if key in measured.attrs}
+    attrs |= _count_training(predicted, context)
     return xr.Dataset(
         {
             **{key: (dims.get(key, ("roi", "metric")), np.array(values)) for key, values in rows.items()},
@@ -106,6 +108,20 @@ def correlate_brains(
         },
         {**attrs, "schema": "score.v1", "left_out_rois": left_out},
     )
+
+
+def _count_training(predicted: xr.Dataset, context: brainlens.Context) -> dict[str, int]:
+    """Count predictions for stimuli that their encoder was fitted to, and say so."""
+    if "in_training" not in predicted.coords:
+        return {}
+    n_inside = int(predicted["in_training"].values.sum())
+    if n_inside:
+        context.log.warning(
+            "evaluation.brain_correlation: %d of %d predictions are for stimuli that the encoder was fitted to; their "
+            "scores are too good.",
+            n_inside, predicted.sizes["trial"],
+        )  # fmt: skip
+    return {"n_in_training": n_inside}
 
 
 def _score(x: np.ndarray, y: np.ndarray, drawn: np.ndarray, orders: np.ndarray) -> dict[str, Any]:

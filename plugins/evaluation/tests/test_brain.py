@@ -149,6 +149,15 @@ def test_sites_that_never_vary_count_as_zero_and_are_counted(caplog: pytest.LogC
     assert found["score"].sel(metric="site_correlation").item() == pytest.approx(np.sum(rest) / 30)
 
 
+def test_predictions_of_training_stimuli_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    predicted, measured = _responses()
+    inside = predicted.assign_coords(in_training=("trial", np.arange(40) < 7))
+    with caplog.at_level(logging.WARNING, "brainlens"):
+        assert _score(inside, measured).attrs["n_in_training"] == 7
+    assert "7 of 40 predictions are for stimuli that the encoder was fitted to" in caplog.text
+    assert "n_in_training" not in _score(predicted, measured).attrs
+
+
 def test_more_was_measured_than_reconstructed() -> None:
     predicted, measured = _responses()
     found = _score(predicted.isel(trial=slice(10)), measured)
