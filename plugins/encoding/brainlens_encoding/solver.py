@@ -29,9 +29,9 @@ class Problem:
     space
         Number of each feature's space; shape (n_features,).
     folds
-        First and past-the-last row of each inner fold.
+        First and past-the-last row of each inner fold; together all rows.
     grams
-        Primal: the one (feature, feature) matrix. Dual: a (trial, trial) matrix for each space.
+        Primal: a (feature, feature) matrix of the trials of each fold. Dual: a (trial, trial) matrix for each space.
     dual
         Whether the trial-by-trial form is solved.
     """
@@ -76,14 +76,21 @@ def make_problem(
     """Form the Gram matrices of the training features; `dual` None takes the form with the smaller matrices."""
     n_trials, n_features = features.shape
     dual = n_features > n_trials if dual is None else dual
-    parts = [features[:, space == number].T for number in range(int(space.max()) + 1)] if dual else [features]
+    if dual:
+        parts = [features[:, space == number].T for number in range(int(space.max()) + 1)]
+    else:
+        parts = [features[start:stop] for start, stop in folds]
     return Problem(features=features, space=space, folds=tuple(folds), grams=tuple(map(_gram, parts)), dual=dual)
 
 
 def decompose_folds(problem: Problem, scaling: Tensor) -> list[Fold]:
     """Decompose the training trials of every inner fold for one scaling of the spaces, shape (n_spaces,)."""
     gram = _scaled_gram(problem, scaling)
-    return [(_dual_fold if problem.dual else _primal_fold)(problem, gram, scaling, rows) for rows in problem.folds]
+    if problem.dual:
+        return [_dual_fold(gram, rows) for rows in problem.folds]
+    root = _roots(problem, scaling, gram.dtype)
+    owns = (own * root[:, None] * root for own in problem.grams)
+    return [_primal_fold(problem, gram, own, root, rows) for own, rows in zip(owns, problem.folds, strict=True)]
 
 
 def score_sites(
@@ -178,12 +185,10 @@ def _sides(problem: Problem, responses: Tensor) -> list[tuple[Tensor, Tensor]]:
     return [(total - cross, cross) for cross in crosses]
 
 
-def _primal_fold(problem: Problem, gram: Tensor, scaling: Tensor, rows: tuple[int, int]) -> Fold:
-    root = _roots(problem, scaling, gram.dtype)
-    left = problem.features[slice(*rows)].to(gram.dtype) * root
+def _primal_fold(problem: Problem, gram: Tensor, own: Tensor, root: Tensor, rows: tuple[int, int]) -> Fold:
+    left = problem.features[slice(*rows)]
     n_train = len(problem.features) - len(left)
-    mean = left.sum(0) / -n_train
-    own = left.T @ left
+    mean = root * left.sum(0, dtype=gram.dtype) / -n_train
     eigenvalues, vectors = _decompose(gram - own - n_train * torch.outer(mean, mean))
     turned = vectors.T @ mean
     tall = len(left) > left.shape[1]
@@ -191,11 +196,11 @@ def _primal_fold(problem: Problem, gram: Tensor, scaling: Tensor, rows: tuple[in
         inner = vectors.T @ own @ vectors + (2 * n_train + len(left)) * torch.outer(turned, turned)
         held_out = _root_of(inner)
     else:
-        held_out = (left - mean) @ vectors
+        held_out = (left * root - mean) @ vectors
     return _finish(rows, eigenvalues, vectors.T * root, n_train * turned, held_out, tall=tall)
 
 
-def _dual_fold(problem: Problem, gram: Tensor, scaling: Tensor, rows: tuple[int, int]) -> Fold:
+def _dual_fold(gram: Tensor, rows: tuple[int, int]) -> Fold:
     others = torch.ones(len(gram), dtype=torch.bool, device=gram.device)
     others[slice(*rows)] = False
     across, within = gram[slice(*rows)][:, others], gram[others][:, others]
@@ -239,8 +244,9 @@ def _scaled_gram(problem: Problem, scaling: Tensor) -> Tensor:
         for gram in rest:
             first += gram
         return first
-    root = _roots(problem, scaling, problem.grams[0].dtype)
-    return problem.grams[0] * root[:, None] * root
+    gram = sum(problem.grams[1:], start=problem.grams[0])
+    root = _roots(problem, scaling, gram.dtype)
+    return gram * root[:, None] * root
 
 
 def _roots(problem: Problem, scaling: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

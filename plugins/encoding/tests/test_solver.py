@@ -24,8 +24,11 @@ def problem_of(n_features, *, dual, n_trials=30, n_sites=7, seed=0):
     return problem, features, responses, space
 
 
-@pytest.mark.parametrize("dual", [False, True])
-@pytest.mark.parametrize("n_features", [6, 50])
+# Held-out trials are more than features, fewer, or the features are more than all trials, where only one form is used.
+FORMS = [(False, 6), (False, 12), (True, 6), (True, 50)]
+
+
+@pytest.mark.parametrize(("dual", "n_features"), FORMS)
 @pytest.mark.parametrize("scaling", [(1.0, 1.0), (0.9, 0.1), (1.0, 0.0)])
 def test_held_out_errors_are_those_of_scikit_learn(dual, n_features, scaling):
     problem, features, responses, space = problem_of(n_features, dual=dual)
@@ -43,8 +46,7 @@ def test_held_out_errors_are_those_of_scikit_learn(dual, n_features, scaling):
     np.testing.assert_allclose(null, nothing, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dual", [False, True])
-@pytest.mark.parametrize("n_features", [6, 50])
+@pytest.mark.parametrize(("dual", "n_features"), FORMS)
 def test_weights_are_those_of_scikit_learn(dual, n_features):
     problem, features, responses, space = problem_of(n_features, dual=dual)
     scaling, alphas = torch.tensor([0.7, 0.3]), torch.tensor([0.5, 1, 2, 10, 100, 1e3, 1e4])
