@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import brainlens
 from brainlens_encoding.params import (
     BandedParams,
+    FuseParams,
     PartitionParams,
     RidgeParams,
     RoiScoreParams,
@@ -88,6 +89,16 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             output=("stat_map",),
             uses_device=True,
             citations=(_SHARES,),
+        ),
+        brainlens.Component(
+            name="encoding.fuse",
+            role="analysis",
+            summary="Feature spaces side by side, or projected at random to a size: controls for joint features.",
+            version="1",
+            target="brainlens_encoding.fuse:fuse",
+            params=FuseParams,
+            inputs={"embeddings": brainlens.Input("embedding", many=True)},
+            output=("embedding",),
         ),
         brainlens.Component(
             name="encoding.weights",

@@ -108,3 +108,12 @@ class WeightsParams(brainlens.Params):
     """Which weights are wanted."""
 
     space: str = Field(default="", description="Name of the feature space; may be left out where there is one only.")
+
+
+class FuseParams(brainlens.Params):
+    """Size and name of a feature space that is made of others."""
+
+    n_channels: int = Field(
+        default=0, ge=0, description="Channels of a random projection; 0 puts all channels side by side."
+    )
+    model: str = Field(default="", description="Name of the new feature space; made of the others' names if left out.")
