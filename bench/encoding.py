@@ -98,9 +98,51 @@ def _against(peer: object, sizes: tuple[int, int, int] = SIZES) -> Prepare:
     return prepare
 
 
+BANDED = (3_000, 400, 500)
+N_SCALINGS = 10
+
+
+def _split(features: xr.Dataset) -> list[xr.Dataset]:
+    """Return the first quarter of the channels and the others, as two feature spaces."""
+    edge = features.sizes["channel"] // 4
+    parts = features.isel(channel=slice(edge)), features.isel(channel=slice(edge, None))
+    return [part.assign_attrs(model=name) for part, name in zip(parts, ("small", "large"), strict=True)]
+
+
+def _banded_against_himalaya(_: Path) -> tuple[Timed, Timed]:
+    from himalaya.backend import set_backend
+    from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
+
+    features, response = _problem(BANDED)
+    spaces, backend = _split(features), set_backend("torch")
+    host = PluginHost()
+    component = host.component("encoding.banded")
+
+    def ours() -> None:
+        params = component.params(alphas=tuple(ALPHAS), scale="none", n_scalings=N_SCALINGS)
+        host.resolve(component)(params, brainlens.Context()).fit(spaces, response)
+
+    def theirs() -> None:
+        tables = [backend.asarray(each["embedding"].values, dtype="float32") for each in spaces]
+        kernels = backend.stack([table @ table.T for table in tables])
+        solve_multiple_kernel_ridge_random_search(
+            kernels, backend.asarray(response["response"].values, dtype="float32"), n_iter=N_SCALINGS, alphas=ALPHAS,
+            cv=_folds(response), fit_intercept=True, return_weights="dual", progress_bar=False, random_state=0,
+        )  # fmt: skip
+
+    return ours, theirs
+
+
 CHECKS = [
     Check("encoding ridge, 9,000 x 768 to 1,000", 0.35, "sklearn RidgeCV, leave-one-out", _against(_sklearn), rounds=3),
     Check("encoding ridge, the same, same folds", 0.2, "himalaya RidgeCV, torch", _against(_himalaya), rounds=3),
+    Check(
+        "encoding banded, 10 scalings, 3,000 x 400 to 500",
+        0.5,
+        "himalaya random search, torch",
+        _banded_against_himalaya,
+        rounds=3,
+    ),
 ]
 
 
