@@ -19,6 +19,7 @@ from brainlens.compute import (
     is_stored,
     make_job,
     origin,
+    with_scratch,
 )
 from brainlens.errors import PluginError
 from brainlens.labels import check_name
@@ -34,6 +35,13 @@ def ingest(work: Workplace, component_name: str, given: Mapping[str, Any], setti
     base = check_name(settings.name)
     job = make_job(work, component, given, settings)
     _refuse_taken_early(work, base, job, settings)
+    # What is read decides the rest of the recipe: an importer that goes on from its scratch folder compares its files.
+    with with_scratch(work, job, job.recipe()) as job:
+        return _read_and_store(work, base, job, settings)
+
+
+def _read_and_store(work: Workplace, base: str, job: Job, settings: Settings) -> list[str]:
+    component = job.component
     function = work.host.resolve(component)
     started = time.monotonic()
     with guarded(work.host, component, "reading"):

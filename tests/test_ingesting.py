@@ -88,10 +88,14 @@ def read(*, params, context):
     )
     if params.fault == "midway":
         raise ValueError("row 3 is torn\\nmore")
+    if params.fault == "half" and not (context.scratch / "half.npy").exists():
+        np.save(context.scratch / "half.npy", values[:3])
+        raise ValueError("cannot go on")
     return {
         "": {"": response, "target": target},
         "both": {"response": response, "target": target},
         "one": {"": response},
+        "half": {"": response},
         "second": {"response": response, "target": target.drop_attrs()},
         "second-values": {"response": response, "target": target * float("nan")},
         "list": [response],
@@ -204,6 +208,17 @@ def test_what_an_interrupted_call_left_out_is_made_up_for(registry: brainlens.Re
     assert registry.ingest("toy", "subj01", file=file) == ["subj01/response", "subj01/target"]
     assert contents(registry).keys() == whole.keys()
     registry.verify()
+
+
+def test_an_importer_that_failed_finds_its_scratch_folder_again(registry: brainlens.Registry, file: str) -> None:
+    scratch = Path(registry.path, ".brainlens", "scratch")
+    with pytest.raises(brainlens.PluginError, match="cannot go on"):
+        registry.ingest("toy", "long", file=file, fault="half")
+    assert [path.name for path in scratch.rglob("*.npy")] == ["half.npy"]
+    assert "long" not in registry
+    registry.ingest("toy", "long", file=file, fault="half")
+    assert registry["long"].sizes["trial"] == 6
+    assert list(scratch.iterdir()) == []
 
 
 def test_plugins_are_told_of_every_dataset(registry: brainlens.Registry, file: str) -> None:
