@@ -60,7 +60,7 @@ def score_images(
         Follows schema stimulus_image.v1: the image of every stimulus of the trials; more are not looked at.
     floors
         Images of the same trials that no brain helped to make, such as what the generator paints from random
-        embeddings; named by `floor_names`. None or empty: no such floor.
+        embeddings; named by `floor_names`; of several candidates the first. None or empty: no such floor.
     training
         Images that the decoder was fitted on, for the floors `mean_image` and `nearest_training`. Those that a scored
         trial shows are left out, and counted in the attribute `training_left_out`. None: no such floors.

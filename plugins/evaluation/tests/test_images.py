@@ -189,6 +189,13 @@ def test_floors_are_scored_like_reconstructions(
         np.testing.assert_allclose(ours, expected[metric], rtol=0, atol=1e-6)
 
 
+def test_of_a_floor_with_candidates_the_first_is_taken(reconstructions: xr.Dataset, stimuli: xr.Dataset) -> None:
+    image = reconstructions["image"].expand_dims(candidate=2, axis=1).copy()
+    image.values[:, 1] = 0
+    found = _score(reconstructions, stimuli, floors=[reconstructions.assign(image=image)], **QUICK)
+    np.testing.assert_array_equal(found["value"].sel(source="prior"), found["value"].sel(source="reconstructed"))
+
+
 def test_floors_of_networks_are_at_chance(reconstructions: xr.Dataset, stimuli: xr.Dataset, weights: Path) -> None:
     found = _score(reconstructions, stimuli, training=stimuli, weights=str(weights), metrics=("alexnet_2",), **FEW)
     # The same image for all is as often above as below.
