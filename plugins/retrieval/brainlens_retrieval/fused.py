@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from brainlens_retrieval.extras import load_extra
+
 # Loading numba and compiling take half a second, once in a process; in a gallery this large that is soon made up.
 _FROM_BYTES = 2**30
 Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], None]
@@ -41,7 +43,7 @@ def compile_kernel() -> Kernel:
         times the offset to `sums` (n_rows,), and times each vector to `products` (n_queries, n_rows), from position
         `start` on. It lets go of Python's lock.
     """
-    import numba
+    numba = load_extra("numba", extra="compiled", purpose="to compile a scan")
 
     def read_only(n_dims: int) -> Any:
         return numba.types.Array(numba.float32, n_dims, "C", readonly=True)
