@@ -86,12 +86,13 @@ def main() -> None:
     over.set()
     watcher.join()
     n_targets = options.tokens * options.channels
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     lines += [
         f"- {options.trials:,} training and {options.test:,} test stimuli, {options.voxels:,} voxels,",
         f"  {n_targets:,} targets;",
         f"  weights would take {4 * options.voxels * n_targets / 1e9:.1f} GB, which are never made.",
         f"- Own memory at the peak: {peak[0] / MIB:,.0f} MiB, of which {before / MIB:,.0f} before; pages of mapped",
-        f"  files are not counted (resident at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB).",
+        f"  files are not counted (resident at most {resident:,.0f} MiB).",
         f"- {len(os.sched_getaffinity(0))} cores of {platform.machine()}.",
     ]
     (HERE / "large.md").write_text("\n".join(lines) + "\n", "utf-8")
