@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -135,19 +135,77 @@ def blocks(pairs: Pairs, *, memory_mb: float, device: str) -> Iterator[Block]:
         yield Block(sites=sites, predicted=predicted, measured=measured, within=within)
 
 
-def correlation(block: Block) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class Sums:
+    """What scores are made of, for the stimuli as they are, shuffled, or drawn again; last dim site.
+
+    Attributes
+    ----------
+    n
+        Number of stimuli.
+    measured, predicted
+        Squared distances from the mean over stimuli.
+    products
+        Of both distances.
+    gap
+        Mean of the measured minus mean of the predicted responses.
+    """
+
+    n: int
+    measured: Tensor
+    predicted: Tensor
+    products: Tensor
+    gap: Tensor
+
+
+def sums_of(block: Block) -> Sums:
+    """Sum over the stimuli as they are."""
+    predicted, measured = (each - each.mean(0) for each in (block.predicted, block.measured))
+    return Sums(
+        n=len(measured),
+        measured=_varying(measured.square().sum(0), block.measured),
+        predicted=_varying(predicted.square().sum(0), block.predicted),
+        products=(predicted * measured).sum(0),
+        gap=block.measured.mean(0) - block.predicted.mean(0),
+    )
+
+
+def shuffled_sums(block: Block, orders: Tensor) -> Iterator[Sums]:
+    """Sum over stimuli whose predictions are in another order; `orders` (n_permutations, n_stimuli)."""
+    as_they_are = sums_of(block)
+    predicted, measured = (each - each.mean(0) for each in (block.predicted, block.measured))
+    for order in orders:
+        yield replace(as_they_are, products=torch.einsum("ij,ij->j", predicted[order], measured))
+
+
+def drawn_sums(block: Block, counts: Tensor) -> Sums:
+    """Sum over stimuli that are drawn again; `counts` (n_resamples, n_stimuli) says how often; first dim resample."""
+    n = len(block.measured)
+    middle = block.measured.mean(0), block.predicted.mean(0)
+    measured, predicted = block.measured - middle[0], block.predicted - middle[1]
+    means = counts @ measured / n, counts @ predicted / n
+    return Sums(
+        n=n,
+        measured=_varying(counts @ measured.square() - n * means[0].square(), block.measured),
+        predicted=_varying(counts @ predicted.square() - n * means[1].square(), block.predicted),
+        products=counts @ (measured * predicted) - n * means[0] * means[1],
+        gap=middle[0] - middle[1] + means[0] - means[1],
+    )
+
+
+def correlation(sums: Sums) -> Tensor:
     """Return the correlation over stimuli of predicted and measured responses; not a number where one is constant."""
-    return (_standard(block.predicted) * _standard(block.measured)).sum(0)
+    return sums.products / (sums.measured * sums.predicted).sqrt()
 
 
-def r_squared(block: Block) -> Tensor:
+def r_squared(sums: Sums) -> Tensor:
     """Return 1 - squared error / squared distance of the measured responses from their mean over these stimuli."""
-    missed = (block.measured - block.predicted).square().sum(0)
-    spread = (block.measured - block.measured.mean(0)).square().sum(0)
-    return torch.where(spread > 0, 1 - missed / spread, torch.nan)
+    constant = torch.nan_to_num(sums.predicted)
+    missed = sums.measured + constant - 2 * sums.products + sums.n * sums.gap.square()
+    return 1 - missed / sums.measured
 
 
-def noise_ceiling(block: Block, n_showings: np.ndarray) -> Tensor:
+def noise_ceiling(sums: Sums, within: Tensor, n_showings: np.ndarray) -> Tensor:
     """Return the share of the variance of measured means that a perfect model explains; not a number if unknown.
 
     The variance of single showings around the mean of their stimulus estimates that of the noise; what it leaves of the
@@ -155,8 +213,10 @@ def noise_ceiling(block: Block, n_showings: np.ndarray) -> Tensor:
 
     Parameters
     ----------
-    block
-        Values of some sites.
+    sums
+        Of the measured means.
+    within
+        Squared distances of single showings from the mean of their stimulus; shape (n_sites,).
     n_showings
         Of each stimulus; shape (n_stimuli,).
 
@@ -167,15 +227,9 @@ def noise_ceiling(block: Block, n_showings: np.ndarray) -> Tensor:
     """
     freedom = int((n_showings - 1).sum())
     if freedom == 0:
-        return torch.full_like(block.within, torch.nan)
-    noise = block.within / freedom * float(np.mean(1 / n_showings))
-    total = block.measured.var(0, correction=1)
-    return torch.where(total > 0, (1 - noise / total).clamp_(min=0), torch.nan)
-
-
-def shuffled_correlation(block: Block, order: Tensor) -> Tensor:
-    """Return the correlation with the stimuli of the prediction in another order; shape (n_sites,)."""
-    return (_standard(block.predicted)[order] * _standard(block.measured)).sum(0)
+        return torch.full_like(sums.measured, torch.nan)
+    noise = within / freedom * float(np.mean(1 / n_showings))
+    return (1 - noise / (sums.measured / (sums.n - 1))).clamp_(min=0)
 
 
 def draw_orders(context: brainlens.Context, n_permutations: int, n_stimuli: int) -> Tensor:
@@ -197,12 +251,10 @@ def place_attrs(pairs: Pairs) -> dict[str, object]:
     return {**attrs, "n_stimuli": len(pairs.stimuli), "n_in_training": pairs.n_in_training}
 
 
-def _standard(values: Tensor) -> Tensor:
-    """Centre columns and give them length 1; not a number where a column does not vary beyond rounding."""
-    centred = values - values.mean(0)
-    length = centred.norm(dim=0)
-    rounding = 1e-6 * values.abs().amax(0)
-    return centred / torch.where(length > rounding, length, torch.nan)
+def _varying(spread: Tensor, values: Tensor) -> Tensor:
+    """Return squared distances from a mean; not a number where they are no more than rounding."""
+    rounding = len(values) * (1e-6 * values.abs().amax(0)).square()
+    return torch.where(spread > rounding, spread, torch.nan)
 
 
 def _means(dataset: xr.Dataset, code: np.ndarray, n_stimuli: int, sites: slice, device: str) -> tuple[Tensor, Tensor]:

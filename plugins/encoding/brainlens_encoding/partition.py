@@ -57,7 +57,7 @@ def partition(
     scores = {spaces: np.full(first.measured.sizes[first.site], np.nan) for spaces in sets}
     for spaces, each in context.progress(pairs.items(), label="scoring"):
         for block in compare.blocks(each, memory_mb=params.memory_mb, device=context.device):
-            scores[spaces][block.sites] = compare.r_squared(block).cpu().numpy()
+            scores[spaces][block.sites] = compare.r_squared(compare.sums_of(block)).cpu().numpy()
     maps = {f"r2 {_words(spaces)}": values for spaces, values in scores.items()}
     unique = {
         space: scores[everything] - scores[tuple(other for other in everything if other != space)]

@@ -12,6 +12,7 @@ from brainlens_encoding.params import RoiScoreParams
 
 METRICS = ("correlation", "r2", "noise_ceiling")
 EVERYWHERE = "all sites"
+RESAMPLES = 16
 
 
 def roi_score(
@@ -43,31 +44,27 @@ def roi_score(
     pairs = compare.pair(predicted, measured, params)
     names, mask = _rois(pairs.predicted, pairs.site)
     orders = compare.draw_orders(context, params.n_permutations, len(pairs.stimuli))
-    rng = context.rng(1)
-    showings = np.bincount(pairs.measured_code)
-    n_stimuli = len(pairs.stimuli)
-    drawn = torch.from_numpy(rng.integers(0, n_stimuli, (params.n_resamples, n_stimuli))).to(context.device)
-    sums = {what: np.zeros((len(METRICS), n, len(names))) for what, n in
-            (("score", 1), ("null", len(orders)), ("drawn", len(drawn)))}  # fmt: skip
+    n_stimuli, showings = len(pairs.stimuli), np.bincount(pairs.measured_code)
+    drawn = _draw(context, params.n_resamples, n_stimuli)
+    sizes = {"score": 1, "null": len(orders), "drawn": len(drawn)}
+    sums = {what: np.zeros((len(METRICS), size, len(names))) for what, size in sizes.items()}
     counts = np.zeros((len(METRICS), len(names)), np.int64)
     for block in context.progress(
         compare.blocks(pairs, memory_mb=params.memory_mb, device=context.device), label="scoring ROIs"
     ):
-        inside = mask[:, block.sites]
-        values = _scores(block, showings)
+        inside = mask[:, block.sites].T.astype(np.float64)
+        values = _scores(compare.sums_of(block), block, showings)
         known = ~np.isnan(values)
-        counts += known.astype(np.int64) @ inside.T
-        sums["score"][:, 0] += np.nan_to_num(values) @ inside.T
-        for number, order in enumerate(orders):
-            shuffled = compare.Block(
-                sites=block.sites, predicted=block.predicted[order], measured=block.measured, within=block.within
-            )
-            sums["null"][:2, number] += np.nan_to_num(np.where(known, _scores(shuffled, showings), 0))[:2] @ inside.T
-        for number, rows in enumerate(drawn):
-            again = compare.Block(
-                sites=block.sites, predicted=block.predicted[rows], measured=block.measured[rows], within=block.within
-            )
-            sums["drawn"][:, number] += np.nan_to_num(np.where(known, _scores(again, showings), 0)) @ inside.T
+        counts += (known @ inside).astype(np.int64)
+        sums["score"][:, 0] += np.nan_to_num(values) @ inside
+        for number, shuffled in enumerate(compare.shuffled_sums(block, orders)):
+            found = _scores(shuffled, block, showings)[:2]
+            sums["null"][:2, number] += np.where(known[:2], np.nan_to_num(found), 0) @ inside
+        # Some resamples at a time: each takes as much room as the scores of all sites.
+        for start in range(0, len(drawn), RESAMPLES):
+            rows = slice(start, start + RESAMPLES)
+            found = _scores(compare.drawn_sums(block, drawn[rows]), block, showings)
+            sums["drawn"][:, rows] += np.where(known[:, None], np.nan_to_num(found), 0) @ inside
     if not counts[0].any():
         raise brainlens.DimensionError(
             "predicted: expected a site whose prediction varies over stimuli, found none. Check the encoder's features."
@@ -75,11 +72,16 @@ def roi_score(
     return _as_scores(pairs, names, sums, counts, params)
 
 
-def _scores(block: compare.Block, showings: np.ndarray) -> np.ndarray:
-    """Return the metrics of each site; dims (metric, site); float64."""
-    return torch.stack(
-        [compare.correlation(block), compare.r_squared(block), compare.noise_ceiling(block, showings)]
-    ).cpu().numpy()  # fmt: skip
+def _scores(sums: compare.Sums, block: compare.Block, showings: np.ndarray) -> np.ndarray:
+    """Return the metrics of each site; first dim metric, last dim site; float64."""
+    ceiling = compare.noise_ceiling(sums, block.within, showings)
+    return torch.stack([compare.correlation(sums), compare.r_squared(sums), ceiling]).cpu().numpy()
+
+
+def _draw(context: brainlens.Context, n_resamples: int, n_stimuli: int) -> torch.Tensor:
+    """Return how often each stimulus is drawn in each resample; dims (n_resamples, n_stimuli); float64."""
+    drawn = context.rng(1).multinomial(n_stimuli, np.full(n_stimuli, 1 / n_stimuli), size=n_resamples)
+    return torch.from_numpy(drawn.astype(np.float64)).to(context.device)
 
 
 def _rois(predicted: xr.Dataset, site: str) -> tuple[list[str], np.ndarray]:

@@ -61,18 +61,19 @@ def score(
     for block in context.progress(
         compare.blocks(pairs, memory_mb=params.memory_mb, device=context.device), label="scoring"
     ):
-        found = compare.correlation(block)
-        ceiling = compare.noise_ceiling(block, showings).cpu().numpy()
+        sums = compare.sums_of(block)
+        found = compare.correlation(sums)
+        ceiling = compare.noise_ceiling(sums, block.within, showings).cpu().numpy()
         if "ncsnr" in pairs.measured.coords and (showings == 1).all():
             signal = pairs.measured["ncsnr"].values[block.sites] ** 2
             ceiling = signal / (signal + 1)
         maps["correlation"][block.sites] = found.cpu().numpy()
-        maps["r2"][block.sites] = compare.r_squared(block).cpu().numpy()
+        maps["r2"][block.sites] = compare.r_squared(sums).cpu().numpy()
         maps["noise_ceiling"][block.sites] = ceiling
         if params.n_permutations:
             reached = torch.zeros_like(found)
-            for order in orders:
-                reached += compare.shuffled_correlation(block, order) >= found
+            for shuffled in compare.shuffled_sums(block, orders):
+                reached += compare.correlation(shuffled) >= found
             p_value = (1 + reached) / (1 + len(orders))
             maps["p_value"][block.sites] = torch.where(found.isnan(), torch.nan, p_value).cpu().numpy()
     explained = np.sign(maps["correlation"]) * maps["correlation"] ** 2

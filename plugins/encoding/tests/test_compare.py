@@ -55,8 +55,40 @@ def test_scores_are_those_of_numpy_and_scikit_learn(both):
     (block,) = compare.blocks(pairs, memory_mb=100, device="cpu")
     for site in range(6):
         predicted, measured = block.predicted[:, site].numpy(), block.measured[:, site].numpy()
-        assert compare.correlation(block)[site] == pytest.approx(np.corrcoef(predicted, measured)[0, 1])
-        assert compare.r_squared(block)[site] == pytest.approx(r2_score(measured, predicted))
+        assert compare.correlation(compare.sums_of(block))[site] == pytest.approx(
+            np.corrcoef(predicted, measured)[0, 1]
+        )
+        assert compare.r_squared(compare.sums_of(block))[site] == pytest.approx(r2_score(measured, predicted))
+
+
+def again(block, rows, *, measured=True):
+    """Return a block whose stimuli are chosen anew, of both or of the prediction alone."""
+    return compare.Block(
+        sites=block.sites,
+        predicted=block.predicted[rows],
+        measured=block.measured[rows] if measured else block.measured,
+        within=block.within,
+    )
+
+
+def test_shuffled_and_drawn_stimuli_are_scored_like_any_others(both):
+    (block,) = compare.blocks(pair_of(*both), memory_mb=100, device="cpu")
+    rng = np.random.default_rng(4)
+    orders = torch.from_numpy(np.stack([rng.permutation(20) for _ in range(3)]))
+    rows = torch.from_numpy(rng.integers(0, 20, (3, 20)))
+    counts = torch.stack([torch.bincount(row, minlength=20) for row in rows]).double()
+    drawn, showings = compare.drawn_sums(block, counts), np.full(20, 3)
+    for number, shuffled in enumerate(compare.shuffled_sums(block, orders)):
+        plain = compare.sums_of(again(block, orders[number], measured=False))
+        torch.testing.assert_close(compare.correlation(shuffled), compare.correlation(plain))
+        torch.testing.assert_close(compare.r_squared(shuffled), compare.r_squared(plain))
+        plain = compare.sums_of(again(block, rows[number]))
+        torch.testing.assert_close(compare.correlation(drawn)[number], compare.correlation(plain))
+        torch.testing.assert_close(compare.r_squared(drawn)[number], compare.r_squared(plain))
+        torch.testing.assert_close(
+            compare.noise_ceiling(drawn, block.within, showings)[number],
+            compare.noise_ceiling(plain, block.within, showings),
+        )
 
 
 def test_blocks_make_no_difference(both):
@@ -76,18 +108,18 @@ def test_the_noise_ceiling_is_that_of_the_planted_noise():
     values = truth[code] + np.sqrt(1 - signal) * rng.standard_normal((len(code), 4))
     pairs = pair_of(response(truth, np.arange(3000)), response(values, code))
     (block,) = compare.blocks(pairs, memory_mb=100, device="cpu")
-    ceiling = compare.noise_ceiling(block, n_showings).numpy()
+    ceiling = compare.noise_ceiling(compare.sums_of(block), block.within, n_showings).numpy()
     expected = signal / (signal + (1 - signal) * np.mean(1 / n_showings))
     np.testing.assert_allclose(ceiling, expected, atol=0.03)
     # A perfect model reaches it.
-    np.testing.assert_allclose(compare.correlation(block).numpy() ** 2, ceiling, atol=0.05)
+    np.testing.assert_allclose(compare.correlation(compare.sums_of(block)).numpy() ** 2, ceiling, atol=0.05)
 
 
 def test_a_ceiling_needs_repetitions(both):
     predicted, measured = both
     pairs = pair_of(predicted, measured.isel(trial=slice(20)))
     (block,) = compare.blocks(pairs, memory_mb=100, device="cpu")
-    assert compare.noise_ceiling(block, np.ones(20, int)).isnan().all()
+    assert compare.noise_ceiling(compare.sums_of(block), block.within, np.ones(20, int)).isnan().all()
 
 
 def test_constant_predictions_have_no_correlation(both):
@@ -97,7 +129,7 @@ def test_constant_predictions_have_no_correlation(both):
     (block,) = compare.blocks(
         pair_of(predicted.assign(response=(("trial", "voxel"), values)), measured), memory_mb=100, device="cpu"
     )
-    assert compare.correlation(block).isnan().tolist() == [site == 2 for site in range(6)]
+    assert compare.correlation(compare.sums_of(block)).isnan().tolist() == [site == 2 for site in range(6)]
 
 
 def test_stimuli_of_training_are_refused_unless_allowed(both):
