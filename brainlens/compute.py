@@ -235,6 +235,7 @@ def store_result(
         origin=origin(work.host, job.component),
         called=[call.component for call in job.calls.values()],
         inputs=job.inputs,
+        sources=[provenance.digest_source(path) for path in job.context.sources],
         wall_s=time.monotonic() - started,
     )
     # Values may be computed as late as now.
@@ -324,10 +325,27 @@ def announce(work: Workplace, entry: Entry, stamp: Mapping[str, Any]) -> None:
 
 
 def is_stored(place: Place, name: str, recipe: Mapping[str, Any], settings: Settings) -> bool:
-    """Whether this very result is stored under this name already, so that it need not be computed again."""
+    """Whether this very result is stored under this name already, so that it need not be computed again.
+
+    Raises
+    ------
+    RegistryError
+        If it is, but a file that it was computed from has changed since.
+    """
     if settings.recompute or not query_entries(place, {"name": name}):
         return False
-    return entry_of(name, read_manifest(place, name)).recipe == digest_of(recipe)
+    manifest = read_manifest(place, name)
+    if entry_of(name, manifest).recipe != digest_of(recipe):
+        return False
+    # The files that an importer read are part of its recipe, which is made after they were read.
+    for source in () if recipe["sources"] else manifest["provenance"].get("sources", ()):
+        path = Path(source["path"])
+        if path.exists() and provenance.digest_source(path)["sha256"] != source["sha256"]:
+            raise RegistryError(
+                f"dataset {name!r} was computed by the same call, but from {source['path']!r} as it was then, which "
+                "has changed since. Give the new result another name, or remove the old one."
+            )
+    return True
 
 
 def _is_absent(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -38,6 +39,10 @@ class MeanParams(brainlens.Params):
         return weights
 
 
+class WeightsParams(brainlens.Params):
+    folder: str = Field("", description="Which.")
+
+
 class FaultParams(brainlens.Params):
     fault: str = Field("raise", description="Which.")
 
@@ -57,6 +62,7 @@ def brainlens_components():
         component("toy.optional", "optional", inputs={"response": brainlens.Input("response", optional=True)}),
         component("toy.random", "random", uses_device=True),
         component("toy.fault", "fault", params=FaultParams),
+        component("toy.weights", "weights", params=WeightsParams),
         component("toy.gone", "no_such_function"),
         brainlens.Component(
             name="toy.read", role="importer", summary="Toy.", version="1", target="brainlens_toy_decoder:mean"
@@ -92,6 +98,11 @@ def many(responses, *, params, context):
 
 def optional(response, *, params, context):
     return score(0 if response is None else 1)
+
+
+def weights(*, params, context):
+    folder = context.source(params.folder)
+    return score(1).assign_attrs(said=(folder / "net").read_text())
 
 
 def random(*, params, context):
@@ -504,3 +515,28 @@ def test_a_component_that_failed_finds_what_it_kept_and_nothing_is_left_once_it_
     assert first.parent == folder
     assert (nothing, half) == ([], ["half"])
     assert list(folder.iterdir()) == []
+
+
+def test_files_that_were_read_are_digested_and_a_change_is_not_passed_over(
+    registry: brainlens.Registry, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    (weights / "net").write_text("one")
+    name = registry.compute("toy.weights", folder=str(weights))
+    (source,) = json.loads(registry[name].attrs["provenance"])["sources"]
+    assert source["path"] == str(weights)
+    assert source["n_files"] == 1
+    # The same files at another time are the same files.
+    (weights / "net").write_text("one")
+    assert registry.compute("toy.weights", folder=str(weights)) == name
+    (weights / "net").write_text("two")
+    text = f"dataset {name!r} was computed by the same call, but from {str(weights)!r} as it was then, which has "
+    with refused(registry, brainlens.RegistryError, text):
+        registry.compute("toy.weights", folder=str(weights))
+    again = registry.compute("toy.weights", folder=str(weights), name="again")
+    assert registry[again].attrs["said"] == "two"
+    # Files that are gone cannot be compared, and the result stays.
+    (weights / "net").unlink()
+    weights.rmdir()
+    assert registry.compute("toy.weights", folder=str(weights), name="again") == "again"
