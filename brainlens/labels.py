@@ -61,6 +61,7 @@ COORDS: MappingProxyType[str, str] = MappingProxyType(
         "source_voxel": "label of a voxel in the response of its subject, in a model of several subjects",
         "source_vertex": "label of a vertex in the response of its subject, in a model of several subjects",
         "ncsnr": "noise-ceiling signal-to-noise ratio, no unit",
+        "noise_seed": "seed of the noise from which an image is painted, whole number from 0",
         "noise_ceiling": "best reachable score of a site",
     }
 )
