@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import xarray as xr
 from brainlens_encoding.params import RidgeParams
 from brainlens_encoding.ridge import RidgeEncoder, inner_folds
 from hypothesis import given, settings, strategies as st
@@ -152,3 +155,23 @@ def test_other_widths_one_trial_and_other_precisions_are_refused(make_trials, fi
     half = RidgeEncoder(RidgeParams(), brainlens.Context(precision="bfloat16"))
     with pytest.raises(brainlens.DeviceError, match="^precision: expected 'float32', found 'bfloat16'"):
         half.fit(features, response)
+
+
+def test_responses_on_disk_are_read_some_sites_at_a_time(tmp_path, make_trials, fit_ridge):
+    """A fit from disk holds its budget and its result, not the responses."""
+    (features,), response = make_trials(400, (4,), 8000)
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    registry.put("response", response)
+    nothing, one = (
+        xr.full_like(response["response"][0].drop_vars(["trial", "stimulus_id"]), value) for value in (0, 1)
+    )
+    expected = fit_ridge(features, response, alphas=(10.0, 100.0))
+    lazy = brainlens.standardize(registry["response"], nothing, one)
+    tracemalloc.start()
+    found = fit_ridge(features, lazy, alphas=(10.0, 100.0), memory_mb=1.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = response["response"].nbytes
+    assert size > 12e6
+    assert peak < size / 4
+    np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-5)
