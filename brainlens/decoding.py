@@ -37,6 +37,8 @@ from brainlens.trials import (
 )
 
 GIVEN = "response"
+# What may stand in the place of a response when a model predicts.
+PATTERNS = "roi_pattern"
 FOLDER = "decoded"
 
 Statistics = tuple[xr.DataArray, xr.DataArray]
@@ -102,9 +104,10 @@ def describe_model(work: Workplace, ready: Sequence[Trials], statistics: Sequenc
     return models[0] if len(models) == 1 else join_models(models)
 
 
-def predicting(component: Component) -> Component:
-    """Return the component as `predict` needs it: with one response as only input and no parameters."""
-    inputs = {"response": replace(component.inputs["response"], many=False)}
+def predicting(component: Component, kind: str) -> Component:
+    """Return the component as `predict` needs it: with one response, or patterns, as only input and no parameters."""
+    response = component.inputs["response"]
+    inputs = {"response": Input(kind if kind == PATTERNS else response.kind)}
     return replace(component, params=Params, inputs={**inputs, "target": Input("embedding", optional=True)})
 
 
@@ -112,6 +115,8 @@ def predict(work: Workplace, job: Job, fitted: xr.Dataset, preparation: Preparat
     """Return the embeddings that a stored model predicts for trials of a stored response."""
     entry = job.inputs["response"][0]
     stored = open_dataset(work.place, entry.name)
+    if entry.kind == PATTERNS:
+        return _predict_patterns(work, job, fitted, stored, preparation, model=model)
     fitted = model_of_subject(fitted, stored, model)
     refuse_other_origin(stored, fitted, model)
     response = select_sites(select_trials(stored, preparation, default="test"), fitted)
@@ -122,6 +127,30 @@ def predict(work: Workplace, job: Job, fitted: xr.Dataset, preparation: Preparat
     with guarded(work.host, job.component, "predicting"):
         made = decoder.predict(ready)
     return label_prediction(made, response, fitted, job.component)
+
+
+def _predict_patterns(
+    work: Workplace, job: Job, fitted: xr.Dataset, stored: xr.Dataset, preparation: Preparation, *, model: str
+) -> xr.Dataset:
+    """Return the embeddings that a stored model predicts for patterns that were made up, each named after its ROI."""
+    if preparation.average or preparation.split:
+        raise ParameterError(
+            f"predict: expected neither average nor split for patterns, found average={preparation.average!r} and "
+            f"split={preparation.split!r}. Patterns are no trials; leave both out."
+        )
+    site, labels = site_of(stored), ("trial", stored["roi"].values)
+    sites = {name: coord.variable for name, coord in stored.coords.items() if coord.dims == (site,)}
+    response = xr.Dataset(
+        {"response": (("trial", site), stored["pattern"].values)}, {"trial": labels[1], "stimulus_id": labels, **sites}
+    ).assign_attrs(stored.attrs)
+    fitted = model_of_subject(fitted, response, model)
+    refuse_other_origin(response, fitted, model)
+    response = select_sites(response, fitted)
+    decoder = load_trainable(work, model, fitted, job.component, params=job.params, context=job.context)
+    ready = standardize(response, fitted["training_mean"], fitted["training_std"])
+    with guarded(work.host, job.component, "predicting"):
+        made = decoder.predict(ready)
+    return label_prediction(made, response, fitted, job.component).drop_vars("stimulus_id").rename(trial="roi")
 
 
 def predict_folds(

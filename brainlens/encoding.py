@@ -77,7 +77,7 @@ def describe_model(work: Workplace, ready: Sequence[Trials], statistics: Sequenc
     return _model_frame(ready[0], *statistics[0])
 
 
-def predicting(component: Component) -> Component:
+def predicting(component: Component, kind: str) -> Component:
     """Return the component as `predict` needs it: with features as only input and no parameters."""
     inputs = {"features": component.inputs["features"], "response": Input("response", optional=True)}
     return replace(component, params=Params, inputs=inputs)

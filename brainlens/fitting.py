@@ -31,7 +31,7 @@ from brainlens.manifest import entry_of
 from brainlens.models import ROLES, open_model, rows_of, start_entry
 from brainlens.records import Component
 from brainlens.selection import Fold, folds
-from brainlens.store import read_manifest
+from brainlens.store import query_entries, read_manifest
 from brainlens.trainable import Trainable
 from brainlens.trials import Preparation, Trials, add_training_rows, join_training_rows, training_rows
 
@@ -58,7 +58,7 @@ class Side(Protocol):
         """Describe what was fitted."""
         ...
 
-    def predicting(self, component: Component) -> Component:
+    def predicting(self, component: Component, kind: str) -> Component:
         """Return the component with nothing but what it predicts from."""
         ...
 
@@ -135,7 +135,8 @@ def predict(
     preparation = Preparation(average=average, split=split)
     entry = entry_of(model, read_manifest(work.place, model))
     options = {"model": model, "average": list(preparation.average), "split": preparation.split}
-    job = make_job(work, side.predicting(component), given, settings, options=options)
+    kind = _kind_of(work, given.get(side.GIVEN))
+    job = make_job(work, side.predicting(component, kind), given, settings, options=options)
     job = Job(
         component=component,
         params=params,
@@ -152,6 +153,12 @@ def predict(
     predicted = side.predict(work, job, fitted, preparation, model=model)
     store_result(work, name, predicted, job, recipe, started)
     return name
+
+
+def _kind_of(work: Workplace, name: Any) -> str:
+    """Return the kind of a stored dataset; "" where there is none, which is said later."""
+    stored = query_entries(work.place, {"name": name}) if isinstance(name, str) else []
+    return stored[0].kind if stored else ""
 
 
 def cross_predict(
