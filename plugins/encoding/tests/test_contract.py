@@ -17,3 +17,4 @@ class TestContract(PluginContract):
             "encoding.roi_score": {"n_permutations": 20, "n_resamples": 100},
         }
     )
+    inputs = MappingProxyType({"encoding.fuse": {"embeddings": "target"}})
