@@ -202,17 +202,17 @@ def open_input(
     """
     if not entries:
         return None
-    opened = [
-        _open_model(place, entry) if entry.kind == "model" else open_dataset(place, entry.name) for entry in entries
-    ]
+    opened = [open_whole(place, entry.name) for entry in entries]
     return opened if component.inputs[key].many else opened[0]
 
 
-def _open_model(place: Place, entry: Entry) -> xr.Dataset:
-    frame, content = open_dataset(place, entry.name), place.read(entry.name, checkpoints.FILE)
+def open_whole(place: Place, name: str) -> xr.Dataset:
+    """Open a stored dataset lazily; a model comes with what it has learnt."""
+    frame = open_dataset(place, name)
+    content = place.read(name, checkpoints.FILE) if "weights_sha256" in frame.attrs else None
     if content is None:
         return frame
-    state = checkpoints.unpack_weights(content, frame.attrs["weights_sha256"], where=f"model {entry.name!r}")
+    state = checkpoints.unpack_weights(content, frame.attrs["weights_sha256"], where=f"model {name!r}")
     return checkpoints.add_weights(frame, state)
 
 

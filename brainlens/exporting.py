@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainlens.checkpoints import FILE, unpack_weights
-from brainlens.compute import Workplace, guarded
+from brainlens.compute import Workplace, guarded, open_whole
 from brainlens.errors import ParameterError, PluginError, RegistryError, closest
 from brainlens.parameters import make_params
 from brainlens.plugins import PluginHost
@@ -30,13 +30,13 @@ def export(work: Workplace, name: str, target: Path, given: Mapping[str, Any], *
     RegistryError
         If the target exists, lies inside the registry, or its ending belongs to no exporter.
     """
-    dataset = open_dataset(work.place, name)
     target = Path(os.path.abspath(target.expanduser()))
     _refuse_target(work.place, target)
     component = find_exporter(work.host, target, exporter)
     if component is None:
         if given:
             raise ParameterError(f"export to Zarr: unknown parameter {min(given)!r}. There is none.")
+        dataset = open_dataset(work.place, name)
         with staged_target(target) as staged:
             staged.mkdir()
             write_dataset(dataset, staged, work.schema(dataset.attrs["schema"]), where=f"dataset {name!r}")
@@ -47,6 +47,7 @@ def export(work: Workplace, name: str, target: Path, given: Mapping[str, Any], *
         return target
     params = make_params(component, given)
     function = work.host.resolve(component)
+    dataset = open_whole(work.place, name)
     with staged_target(target) as staged, guarded(work.host, component, "writing"):
         function(dataset, staged, params=params, context=Context(quiet=work.quiet))
         if not os.path.lexists(staged):

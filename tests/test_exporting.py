@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from safetensors.numpy import load_file
 
 import brainlens
 from brainlens.exporting import find_exporter, staged_target
@@ -148,6 +149,11 @@ def test_a_model_takes_its_weights_along(registry: brainlens.Registry, out: Path
     expected = (Path(registry.path) / "m" / "weights.safetensors").read_bytes()
     assert (written / "weights.safetensors").read_bytes() == expected
     assert xr.open_zarr(written, chunks=None).attrs["weights_sha256"] == hashlib.sha256(expected).hexdigest()
+    # An exporter gets what was learnt beside the labels.
+    learnt = sorted(set(load_file(written / "weights.safetensors")))
+    text = registry.export("m", out / "m.toy.txt").read_text()
+    assert learnt
+    assert all(repr(name) in text for name in learnt)
 
 
 def test_the_longest_ending_chooses_the_exporter(registry: brainlens.Registry) -> None:
