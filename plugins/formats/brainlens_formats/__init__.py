@@ -6,7 +6,15 @@ Only the component records are here; their parameters are in `params`, the work 
 from __future__ import annotations
 
 import brainlens
-from brainlens_formats.params import NetcdfParams, TableParams, Zarr2Params
+from brainlens_formats.params import (
+    BidsParams,
+    GiftiParams,
+    HubParams,
+    NetcdfParams,
+    TableParams,
+    VariableParams,
+    Zarr2Params,
+)
 
 
 @brainlens.hookimpl
@@ -48,5 +56,48 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             target="brainlens_formats.zarr2:write",
             params=Zarr2Params,
             suffixes=(".zarr",),
+        ),
+        brainlens.Component(
+            name="formats.gifti",
+            role="exporter",
+            summary="one variable of one hemisphere as GIfTI, on the mesh that its vertices number",
+            version="1",
+            target="brainlens_formats.gifti:write",
+            params=GiftiParams,
+            suffixes=(".func.gii", ".shape.gii", ".gii"),
+        ),
+        brainlens.Component(
+            name="formats.bids",
+            role="exporter",
+            summary="responses or maps as a folder of BIDS derivatives",
+            version="1",
+            target="brainlens_formats.bids:write",
+            params=BidsParams,
+        ),
+        brainlens.Component(
+            name="formats.rsatoolbox",
+            role="exporter",
+            summary="observations and channels with descriptors, as rsatoolbox reads them",
+            version="1",
+            target="brainlens_formats.rsa:write",
+            params=VariableParams,
+            suffixes=(".rsatoolbox.h5", ".h5", ".hdf5"),
+        ),
+        brainlens.Component(
+            name="formats.bdpy",
+            role="exporter",
+            summary="responses and labels of trials as BData, as bdpy reads them",
+            version="1",
+            target="brainlens_formats.bdata:write",
+            params=VariableParams,
+            suffixes=(".bdpy.h5", ".h5"),
+        ),
+        brainlens.Component(
+            name="formats.hub",
+            role="exporter",
+            summary="a model as a folder for the Hugging Face hub: config, safetensors, card",
+            version="1",
+            target="brainlens_formats.hub:write",
+            params=HubParams,
         ),
     )

@@ -42,7 +42,7 @@ def plain(value: Any) -> Any:
 
 def as_json(value: Any) -> str:
     """Return JSON text; numbers and arrays of numpy are taken as well."""
-    return json.dumps(value, default=lambda item: item.tolist(), ensure_ascii=False)
+    return json.dumps(value, default=_plain_values, ensure_ascii=False)
 
 
 def choose_variable(dataset: xr.Dataset, name: str, dims: tuple[str, ...], *, exporter: str) -> xr.DataArray:
@@ -81,3 +81,8 @@ def choose_variable(dataset: xr.Dataset, name: str, dims: tuple[str, ...], *, ex
 def as_text(values: np.ndarray) -> np.ndarray:
     """Return text of any dtype as Python's own, in an array of objects."""
     return np.asarray(values, dtype=object)
+
+
+def _plain_values(item: Any) -> Any:
+    values = np.asarray(item)
+    return values.astype(str).tolist() if values.dtype.kind in "MmT" else values.tolist()

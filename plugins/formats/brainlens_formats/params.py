@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -44,3 +44,48 @@ class Zarr2Params(brainlens.Params):
     """Parameters of the exporter `formats.zarr2`."""
 
     compression: int = Field(1, ge=0, le=9, description="Level of zlib for all arrays; 0 is none.")
+
+
+class VariableParams(brainlens.Params):
+    """Parameters of the exporters `formats.rsatoolbox` and `formats.bdpy`."""
+
+    variable: str = Field("", description="Variable to write; '' takes the only one that fits, beside roi_mask.")
+
+
+class GiftiParams(brainlens.Params):
+    """Parameters of the exporter `formats.gifti`."""
+
+    variable: str = Field("", description="Variable to write; '' takes the only one with a dim vertex beside roi_mask.")
+    hemisphere: Literal["", "left", "right"] = Field(
+        "", description="Hemisphere to write; '' takes the only one that the dataset has."
+    )
+    n_vertices: int = Field(
+        0, ge=0, description="Vertices in the mesh of one hemisphere; 0 takes those of the space fsaverage, or all."
+    )
+    fill: float = Field(0.0, description="Value at vertices that the dataset does not have, in the variable's unit.")
+
+
+class BidsParams(brainlens.Params):
+    """Parameters of the exporter `formats.bids`."""
+
+    variable: str = Field("", description="Variable to write; '' takes the only one with sites beside roi_mask.")
+    subject: str = Field("", description="Label of the subject in file names; '' is the dataset's, without 'sub-'.")
+    session: str = Field("", description="Label of the session in file names; '' leaves it out.")
+    task: str = Field("", description="Label of the task in file names; '' leaves it out.")
+    space: str = Field("", description="Label of the space in file names; '' is the dataset's.")
+    desc: str = Field("", description="Label that tells this map from others; '' is the variable's name.")
+    title: str = Field("brainlens export", min_length=1, description="Name in dataset_description.json.")
+    license: str = Field("", description="License in dataset_description.json; '' leaves it out.")
+    fill: float = Field(0.0, description="Value outside the dataset's sites, in the unit of the variable.")
+    n_vertices: int = Field(
+        0, ge=0, description="Vertices in the mesh of one hemisphere; 0 takes those of the space fsaverage, or all."
+    )
+
+
+class HubParams(brainlens.Params):
+    """Parameters of the exporter `formats.hub`."""
+
+    title: str = Field("", description="Heading of the model card; '' is the component and the subject.")
+    description: str = Field("", description="What the model is for, in the card.")
+    license: str = Field("unknown", min_length=1, description="Licence in the card, as the hub spells it.")
+    tags: Texts = Field((), description="Further tags of the card.")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from brainlens_formats.params import TableParams
+from brainlens_formats.params import GiftiParams, HubParams, TableParams
 from pydantic import ValidationError
 
 
@@ -20,3 +20,11 @@ def test_parameters_survive_json() -> None:
 def test_what_makes_no_sense_is_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TableParams(**given)
+    with pytest.raises(ValidationError):
+        GiftiParams(hemisphere="both")
+
+
+def test_a_licence_is_unknown_unless_it_is_given() -> None:
+    assert HubParams().license == "unknown"
+    with pytest.raises(ValidationError):
+        HubParams(license="")
