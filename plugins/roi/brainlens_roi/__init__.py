@@ -1,0 +1,53 @@
+"""What each region encodes: patterns that are active in an ROI, decoded, painted and named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import brainlens
+from brainlens_roi.params import ConceptParams, PaintParams, PatternParams
+
+_BRAIN_DIFFUSER = "Ozcelik & VanRullen (2023), Scientific Reports 13:15666, doi:10.1038/s41598-023-42891-8"
+
+
+@brainlens.hookimpl
+def brainlens_components() -> Iterable[brainlens.Component]:
+    """Name the components of this plugin."""
+    return [
+        brainlens.Component(
+            name="roi.patterns",
+            role="analysis",
+            summary="Synthetic patterns that are active in chosen ROIs, for a decoder to predict from.",
+            version="1",
+            target="brainlens_roi.patterns:make_patterns",
+            params=PatternParams,
+            inputs={"response": "response", "maps": brainlens.Input("stat_map", optional=True)},
+            output=("roi_pattern",),
+            citations=(_BRAIN_DIFFUSER,),
+        ),
+        brainlens.Component(
+            name="roi.paint",
+            role="analysis",
+            summary="Several images of each ROI, by any generator, from the embedding decoded from its pattern.",
+            version="1",
+            target="brainlens_roi.paint:paint",
+            params=PaintParams,
+            inputs={"decoded": "embedding", "target": brainlens.Input("embedding", optional=True)},
+            output=("image",),
+            uses_device=True,
+            calls={"generator": "generator"},
+            citations=(_BRAIN_DIFFUSER,),
+        ),
+        brainlens.Component(
+            name="roi.concepts",
+            role="analysis",
+            summary="Which concepts the images of each ROI show, by zero-shot text, against a control ROI.",
+            version="1",
+            target="brainlens_roi.concepts:score_concepts",
+            params=ConceptParams,
+            inputs={"images": "image", "concepts": "embedding"},
+            output=("score",),
+            uses_device=True,
+            calls={"embedder": "embedder"},
+        ),
+    ]
