@@ -98,8 +98,8 @@ def _against(peer: object, sizes: tuple[int, int, int] = SIZES) -> Prepare:
     return prepare
 
 
-BANDED = (3_000, 400, 500)
-N_SCALINGS = 10
+BANDED = (1_500, 300, 500)
+N_SCALINGS = 5
 
 
 def _split(features: xr.Dataset) -> list[xr.Dataset]:
@@ -137,11 +137,11 @@ CHECKS = [
     Check("encoding ridge, 9,000 x 768 to 1,000", 0.35, "sklearn RidgeCV, leave-one-out", _against(_sklearn), rounds=3),
     Check("encoding ridge, the same, same folds", 0.2, "himalaya RidgeCV, torch", _against(_himalaya), rounds=3),
     Check(
-        "encoding banded, 10 scalings, 3,000 x 400 to 500",
+        "encoding banded, 5 scalings, 1,500 x 300 to 500",
         0.5,
         "himalaya random search, torch",
         _banded_against_himalaya,
-        rounds=3,
+        rounds=2,
     ),
 ]
 
