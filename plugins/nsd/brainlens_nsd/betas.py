@@ -161,7 +161,9 @@ def _assemble(
         "split": ("trial", np.where(is_test, "test", "train")),
         "subject": ("trial", np.full(len(rows), params.subject)),
     }
-    dataset = dataset.assign(response=made_rows(("trial", site), shape, np.dtype(params.dtype), make)).assign_coords(coords)
+    dataset = dataset.assign(response=made_rows(("trial", site), shape, np.dtype(params.dtype), make)).assign_coords(
+        coords
+    )
     dataset["stimulus_id"].attrs["numbering"] = "number in the 73k list, from 1; the row in imgBrick is one less"
     attrs: dict[str, Any] = {
         "schema": "response.v1",

@@ -19,12 +19,13 @@ import xarray as xr
 from brainlens_nsd import BetasParams, CaptionsParams, StimuliParams
 
 import brainlens
+from brainlens.testing import synthetic_study
 
 SUBJECT, N_SESSIONS, N_TRIALS = "subj04", 3, 750
 SHAPE = (6, 5, 4)
 AFFINE = np.array([[-1.8, 0, 0, 70.2], [0, 1.8, 0, -93.6], [0, 0, 1.8, -54], [0, 0, 0, 1]])
 N_SIDES = (17, 15)
-N_STIMULI, N_SHARED = 30, 15
+N_PAINTED = 20
 CAPTION_COUNTS = (5, 6, 7)
 
 
@@ -104,7 +105,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Truth:
     """Write the copy once; tests must not change it."""
     root = tmp_path_factory.mktemp("nsd")
     rng = np.random.default_rng(4)
-    subject = simulate_subject()
+    subject = synthetic_study(seed=4, n_stimuli=N_TRIALS, n_voxels=int(np.prod(SHAPE)))["response"]
     psc = np.round(subject["response"].values * 300).astype(np.int16)
     order, subjectim = draw_order(rng, subject["stimulus_id"].values, subject["split"].values)
     truth = Truth(root, psc / 300, order, subjectim, run=np.empty(0), ncsnr=np.empty(0))
@@ -134,22 +135,6 @@ def context(tmp_path: Path) -> brainlens.Context:
 @pytest.fixture(scope="session")
 def save_image() -> Callable[..., None]:
     return write_image
-
-
-def simulate_subject() -> xr.Dataset:
-    """Return a simulated subject's response: as many trials as three sessions have, a voxel for each of the grid."""
-    subject = pytest.importorskip("brainlens_simulate.subject")
-    from brainlens_simulate.subject_params import SubjectParams
-
-    n_trials = N_SESSIONS * N_TRIALS
-    params = SubjectParams(
-        n_stimuli=N_STIMULI,
-        n_shared=N_SHARED,
-        n_repetitions=n_trials // (N_STIMULI + N_SHARED),
-        n_sessions=N_SESSIONS,
-        n_voxels=int(np.prod(SHAPE)),
-    )
-    return subject.read(params=params, context=brainlens.Context())["response"].load()
 
 
 def draw_order(rng: np.random.Generator, shown: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -253,11 +238,13 @@ def write_surfaces(truth: Truth, psc: np.ndarray, rng: np.random.Generator) -> N
         for side, here in places.items():
             for session in range(N_SESSIONS):
                 values = psc[session * N_TRIALS : (session + 1) * N_TRIALS, here]
-                name = truth.betas(f"{side}.betas_session{session + 1:02d}", space=space)
+                name = f"{side}.betas_session{session + 1:02d}"
                 if space == "fsaverage":
-                    write_image(name.with_suffix(".mgh"), (values.T / 300).astype(np.float32)[:, None, None])
+                    write_image(
+                        truth.betas(f"{name}.mgh", space=space), (values.T / 300).astype(np.float32)[:, None, None]
+                    )
                 else:
-                    write_hdf5(name.with_suffix(".hdf5"), values)
+                    write_hdf5(truth.betas(f"{name}.hdf5", space=space), values)
             write_image(truth.betas(f"{side}.ncsnr.mgh", space=space), truth.ncsnr[here, None, None])
             for file in ("nsdgeneral", "streams", "prf-visualrois"):
                 labels = truth.labels[file][here, None, None].astype(np.int32)
@@ -266,15 +253,14 @@ def write_surfaces(truth: Truth, psc: np.ndarray, rng: np.random.Generator) -> N
 
 
 def write_stimuli(truth: Truth, rng: np.random.Generator) -> None:
-    """Write images of one colour each that says their number, descriptions, captions and objects of those shown."""
+    """Write images of one colour that says their number for the first ones, descriptions, captions and objects of those shown."""
     path = truth.root / "nsddata_stimuli" / "stimuli" / "nsd" / "nsd_stimuli.hdf5"
     path.parent.mkdir(parents=True)
     with h5py.File(path, "w") as file:
         # Chunks that are never written take no room.
-        brick = file.create_dataset("imgBrick", (73_000, 425, 425, 3), np.uint8, chunks=(1, 425, 425, 3), compression=1)
-        for image in np.unique(truth.stimulus_id):
-            brick[image - 1] = colour_of(image)
-            brick[image - 1, 0, 0] = 255
+        brick = file.create_dataset("imgBrick", (73_000, 425, 425, 3), "u1", chunks=(1, 425, 425, 3), compression=1)
+        for image in np.unique(truth.stimulus_id)[:N_PAINTED]:
+            brick[image - 1] = picture_of(image)
     with truth.experiment("nsd_stim_info_merged.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["", "cocoId", "cocoSplit", "cropBox", "loss", "nsdId", "shared1000"])
@@ -285,8 +271,12 @@ def write_stimuli(truth: Truth, rng: np.random.Generator) -> None:
     write_coco(truth, np.unique(truth.stimulus_id))
 
 
-def colour_of(image: int) -> tuple[int, int, int]:
-    return image % 251, image // 251 % 251, 7
+def picture_of(image: int) -> np.ndarray:
+    """Return pixels (y, x, rgb) of a colour that says the number, with one white pixel at the left of the top."""
+    picture = np.empty((425, 425, 3), np.uint8)
+    picture[:] = image % 251, image // 251 % 251, 7
+    picture[0, 0] = 255
+    return picture
 
 
 def coco_of(image: int) -> int:
@@ -302,7 +292,10 @@ def write_coco(truth: Truth, images: np.ndarray) -> None:
     folder.mkdir()
     categories = [{"id": number, "name": name} for number, name in ((1, "person"), (18, "dog"), (90, "toothbrush"))]
     everything = images.tolist()
-    sides = {"train": [image for image in everything if (image - 1) % 5], "val": [image for image in everything if (image - 1) % 5 == 0]}
+    sides = {
+        "train": [image for image in everything if (image - 1) % 5],
+        "val": [image for image in everything if (image - 1) % 5 == 0],
+    }
     for split, chosen in sides.items():
         ids = [coco_of(image) for image in chosen]
         captions = [
