@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import xarray as xr
 
 # Values in one piece: 8 to 32 MB of most dtypes.
 MOST_VALUES = 1 << 22
@@ -47,3 +48,19 @@ def blocks(shape: tuple[int, ...], most: int = MOST_VALUES) -> Iterator[tuple[sl
             slice(number * step, min((number + 1) * step, size))
             for number, step, size in zip(place, steps, shape, strict=True)
         )
+
+
+def rows(variable: xr.Variable) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Yield each row along the last dim with its place along the others, read many at once.
+
+    Examples
+    --------
+    >>> list(rows(xr.Variable(("trial", "voxel"), np.eye(2))))
+    [((0,), array([1., 0.])), ((1,), array([0., 1.]))]
+    """
+    shape = variable.shape
+    places = np.ndindex(shape[:-1])
+    # A stored chunk of many rows would be decoded again for each row that is read alone.
+    for piece in blocks(shape, max(MOST_VALUES, shape[-1])):
+        for row in np.asarray(variable[piece].values).reshape(-1, shape[-1]):
+            yield next(places), row

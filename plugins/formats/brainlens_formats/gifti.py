@@ -11,6 +11,7 @@ import xarray as xr
 from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 
 import brainlens
+from brainlens_formats.blocks import rows
 from brainlens_formats.describe import as_json, choose_variable, plain
 from brainlens_formats.params import GiftiParams
 
@@ -129,9 +130,9 @@ def _maps(
     dataset: xr.Dataset, values: xr.Variable, sites: np.ndarray, index: np.ndarray, n_vertices: int, fill: float
 ) -> Iterator[GiftiDataArray]:
     dims = values.dims[:-1]
-    for place in np.ndindex(values.shape[:-1]):
+    for place, found in rows(values):
         labels = {str(dim): _label(dataset, dim, number) for dim, number in zip(dims, place, strict=True)}
-        row = _convert(np.asarray(values[place].values)[sites], fill)
+        row = _convert(found[sites], fill)
         whole = np.full(n_vertices, fill, row.dtype)
         whole[index] = row
         name = " ".join(map(str, labels.values()))

@@ -52,6 +52,8 @@ def write(dataset: xr.Dataset, target: Path, *, params: NetcdfParams, context: b
         if array.nbytes > LARGE_BYTES and array.dtype.kind in "biuf"
     ]
     small = dataset.drop_vars(large)
+    narrow = [str(name) for name, variable in small.variables.items() if variable.dtype == np.float16]
+    small = small.assign({name: small[name].astype(np.float32) for name in narrow})
     small.to_netcdf(
         target, engine="h5netcdf", encoding={str(name): _encoding(small[name].variable) for name in small.variables}
     )
@@ -77,8 +79,6 @@ def _writable(dataset: xr.Dataset) -> xr.Dataset:
             text = as_text(variable.values)
             _refuse_nul(str(name), text)
             made = xr.Variable(variable.dims, text)
-        elif variable.dtype == np.float16:
-            made = made.astype(np.float32)
         made.attrs = _attributes(variable.attrs, f"{name}/attrs")
         changed[name] = made
     # An index would turn text into another dtype again.
@@ -137,11 +137,12 @@ def _write_large(file: h5netcdf.File, name: str, dataset: xr.Dataset, level: int
         if dim not in file.dimensions:
             file.dimensions[str(dim)] = dataset.sizes[dim]
     is_bool = variable.dtype.kind == "b"
+    dtype = np.dtype({"bool": "int8", "float16": "float32"}.get(variable.dtype.name, variable.dtype))
     made = file.create_variable(
         name,
         tuple(map(str, variable.dims)),
-        np.int8 if is_bool else variable.dtype,
-        chunks=block_shape(variable.shape, max(1, LARGE_BYTES // variable.dtype.itemsize)),
+        dtype,
+        chunks=block_shape(variable.shape, max(1, LARGE_BYTES // dtype.itemsize)),
         compression="gzip" if level else None,
         compression_opts=level or None,
     )
@@ -154,4 +155,4 @@ def _write_large(file: h5netcdf.File, name: str, dataset: xr.Dataset, level: int
     if labels:
         made.attrs["coordinates"] = " ".join(labels)
     for piece in context.progress(list(blocks(variable.shape)), label=f"writing {name}"):
-        made[piece] = np.asarray(variable[piece].values)
+        made[piece] = np.asarray(variable[piece].values).astype(dtype, copy=False)

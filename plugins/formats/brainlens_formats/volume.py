@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 import brainlens
+from brainlens_formats.blocks import rows
 
 # NIfTI has neither; these hold them exactly.
 _WRITTEN_AS = {"bool": np.dtype(np.uint8), "float16": np.dtype(np.float32)}
@@ -75,9 +76,9 @@ def write_volume(
     with _open_packed(target) as file:
         header.write_to(file)
         file.write(bytes(header.single_vox_offset - file.tell()))
-        for place in context.progress(np.ndindex(values.shape[:-1]), total=count, label=f"writing {target.name}"):
+        for _, row in context.progress(rows(values), total=count, label=f"writing {target.name}"):
             volume = np.full(shape, empty, dtype, order="F")
-            volume[tuple(index.T)] = values[place].values
+            volume[tuple(index.T)] = row
             file.write(volume.tobytes(order="F"))
 
 
