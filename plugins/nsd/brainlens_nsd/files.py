@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import BinaryIO, NoReturn, cast
 
 import h5py
 import nibabel as nib
@@ -50,8 +50,24 @@ class Grid:
     path: Path
 
 
-def open_image(path: Path, *, what: str) -> Any:
-    """Open a NIfTI or MGH image without reading its values.
+@dataclass(frozen=True)
+class Stored:
+    """How the values of a NIfTI or MGH file are stored: uncompressed from a byte on, the first axis fastest."""
+
+    grid: Grid
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    scaling: tuple[float, float]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def open_image(path: Path, *, what: str) -> Stored:
+    """Read the header of a NIfTI or MGH image.
 
     Raises
     ------
@@ -59,17 +75,20 @@ def open_image(path: Path, *, what: str) -> Any:
         If it is no such file or cannot be read.
     """
     with reading(path, what=what):
+        if path.suffix in (".mgh", ".mgz"):
+            # nibabel leaves these files open when it loads an image.
+            with _open_stream(path) as stream:
+                header = nib.freesurfer.mghformat.MGHHeader.from_fileobj(stream)
+            shape = tuple(map(int, header.get_data_shape()))
+            grid = Grid(shape[:1], None, path)
+            return Stored(grid, shape, header.get_data_dtype(), int(header.get_data_offset()), (1, 0))
         image = nib.load(path)
-    if not isinstance(image, nib.Nifti1Image | nib.MGHImage):
-        _refuse(path, what, f"a NIfTI or MGH file, found {type(image).__name__}")
-    return image
-
-
-def image_grid(image: Any, path: Path) -> Grid:
-    """Return the grid of an image; the vertices of an image of a surface lie along its first axis."""
-    if isinstance(image, nib.MGHImage):
-        return Grid((int(image.shape[0]),), None, path)
-    return Grid(tuple(map(int, image.shape[:3])), np.asarray(image.affine), path)
+    if not isinstance(image, nib.Nifti1Image):
+        _refuse(path, what, f"a NIfTI file, found {type(image).__name__}")
+    shape = tuple(map(int, image.shape))
+    scaling = float(image.dataobj.slope), float(image.dataobj.inter)
+    grid = Grid(shape[:3], np.asarray(image.affine), path)
+    return Stored(grid, shape, image.dataobj.dtype, int(image.dataobj.offset), scaling)
 
 
 def check_grid(grid: Grid, reference: Grid, *, what: str) -> None:
@@ -117,14 +136,16 @@ def read_values(path: Path, *, what: str) -> tuple[np.ndarray, Grid]:
     ParameterError
         If it is damaged or has more than one value for a site.
     """
-    image = open_image(path, what=what)
-    grid = image_grid(image, path)
-    if math.prod(image.shape) != math.prod(grid.shape):
-        _refuse(path, what, f"one value for each site, found shape {image.shape}")
-    with reading(path, what=what):
-        values = np.asanyarray(image.dataobj).reshape(grid.shape)
-        _read_to_the_end(path)
-    return values, grid
+    stored = open_image(path, what=what)
+    if math.prod(stored.shape) != math.prod(stored.grid.shape):
+        _refuse(path, what, f"one value for each site, found shape {stored.shape}")
+    with reading(path, what=what), _open_stream(path) as stream:
+        stream.read(stored.offset)
+        content = _take(stream, stored.size_bytes, "the values")
+        _finish(stream)
+    values = np.frombuffer(content, stored.dtype).reshape(stored.grid.shape, order="F")
+    slope, inter = stored.scaling
+    return values if (slope, inter) == (1, 0) else values * slope + inter, stored.grid
 
 
 @dataclass(frozen=True)
@@ -172,19 +193,14 @@ def extract(betas: Betas, sites: np.ndarray, out: np.ndarray) -> None:
         with reading(betas.path, what="betas"), h5py.File(betas.path, "r") as file:
             _extract_hdf5(file["betas"], betas.grid.shape, sites, out)
         return
-    image = open_image(betas.path, what="betas")
-    # Of the file the first axis is the fastest.
+    stored = open_image(betas.path, what="betas")
     places = np.ravel_multi_index(np.unravel_index(sites, betas.grid.shape), betas.grid.shape, order="F")
-    size = math.prod(betas.grid.shape) * image.dataobj.dtype.itemsize
     with reading(betas.path, what="betas"), _open_stream(betas.path) as stream:
-        stream.read(int(image.dataobj.offset))
+        stream.read(stored.offset)
         for trial in range(N_TRIALS):
-            volume = stream.read(size)
-            if len(volume) < size:
-                raise EOFError(f"the end of the file in trial {trial + 1} of {N_TRIALS}")
-            out[trial] = np.frombuffer(volume, image.dataobj.dtype)[places]
-        while stream.read(2**22):
-            pass
+            volume = _take(stream, stored.size_bytes // N_TRIALS, f"trial {trial + 1} of {N_TRIALS}")
+            out[trial] = np.frombuffer(volume, stored.dtype)[places]
+        _finish(stream)
 
 
 @contextmanager
@@ -216,30 +232,35 @@ def _open_stream(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path) if path.suffix in (".gz", ".mgz") else path.open("rb"))
 
 
-def _read_to_the_end(path: Path) -> None:
-    """Compare a compressed file with its checksum, which stands behind the last value."""
-    if path.suffix in (".gz", ".mgz"):
-        with _open_stream(path) as stream:
-            while stream.read(2**22):
-                pass
+def _take(stream: BinaryIO, size: int, part: str) -> bytes:
+    content = stream.read(size)
+    if len(content) < size:
+        raise EOFError(f"the end of the file in {part}")
+    return content
+
+
+def _finish(stream: BinaryIO) -> None:
+    """Read to the end, where a compressed file is compared with its checksum."""
+    while stream.read(2**22):
+        pass
 
 
 def _inspect_image(path: Path) -> Betas:
-    image = open_image(path, what="betas")
-    grid = image_grid(image, path)
-    if len(image.shape) != 4 or image.shape[3] != N_TRIALS or math.prod(image.shape[:3]) != math.prod(grid.shape):
-        _refuse_trials(path, tuple(map(int, image.shape)))
-    wanted = np.dtype(np.float32 if isinstance(image, nib.MGHImage) else np.int16)
-    _check_dtype(path, image.dataobj.dtype, wanted)
-    slope, inter = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
-    if (slope, inter) != (1, 0):
+    stored = open_image(path, what="betas")
+    n_sites = math.prod(stored.grid.shape)
+    if len(stored.shape) != 4 or stored.shape[3] != N_TRIALS or math.prod(stored.shape[:3]) != n_sites:
+        _refuse_trials(path, stored.shape)
+    wanted = np.dtype(np.float32 if path.suffix == ".mgh" else np.int16)
+    _check_dtype(path, stored.dtype, wanted)
+    if stored.scaling != (1, 0):
+        slope, inter = stored.scaling
         _refuse(path, "betas", f"scl_slope 1 and scl_inter 0 in the header, found {slope:g} and {inter:g}")
-    if path.suffix not in (".gz", ".mgz"):
-        needed = int(image.dataobj.offset) + math.prod(image.shape) * wanted.itemsize
+    if path.suffix != ".gz":
+        needed = stored.offset + stored.size_bytes
         with reading(path, what="betas"):
             if path.stat().st_size < needed:
                 raise EOFError(f"{path.stat().st_size} bytes where the header promises {needed}")
-    return Betas(path, grid, wanted, 1.0 if wanted.kind == "f" else 1 / 300)
+    return Betas(path, stored.grid, wanted, 1.0 if wanted.kind == "f" else 1 / 300)
 
 
 def _inspect_hdf5(path: Path) -> Betas:

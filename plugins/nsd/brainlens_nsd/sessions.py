@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +39,9 @@ class Folder:
 
     def __init__(self, scratch: Path | None) -> None:
         # Without scratch folder nothing outlives this import, but values still lie on the disk, not in memory.
-        self._own = None if scratch else tempfile.TemporaryDirectory(prefix="brainlens-nsd-")
-        self.path = scratch or Path(self._own.name)  # type: ignore[union-attr]
+        self.path = scratch or Path(tempfile.mkdtemp(prefix="brainlens-nsd-"))
+        if scratch is None:
+            weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
     def values(self, number: int) -> Path:
         """Return the file of the values of a session."""

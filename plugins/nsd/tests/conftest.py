@@ -44,6 +44,7 @@ class Truth:
     run: np.ndarray
     ncsnr: np.ndarray
     labels: dict[str, np.ndarray] = field(default_factory=dict)
+    affine: np.ndarray = field(default_factory=AFFINE.copy)
 
     @property
     def stimulus_id(self) -> np.ndarray:
@@ -135,6 +136,21 @@ def context(tmp_path: Path) -> brainlens.Context:
 @pytest.fixture(scope="session")
 def save_image() -> Callable[..., None]:
     return write_image
+
+
+@pytest.fixture(scope="session")
+def save_hdf5() -> Callable[..., None]:
+    return write_hdf5
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[[int], np.ndarray]:
+    return picture_of
+
+
+@pytest.fixture(scope="session")
+def caption() -> Callable[[int, int], str]:
+    return caption_of
 
 
 def draw_order(rng: np.random.Generator, shown: np.ndarray, split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -253,7 +269,7 @@ def write_surfaces(truth: Truth, psc: np.ndarray, rng: np.random.Generator) -> N
 
 
 def write_stimuli(truth: Truth, rng: np.random.Generator) -> None:
-    """Write images of one colour that says their number for the first ones, descriptions, captions and objects of those shown."""
+    """Write images of one colour that says their number, the first ones only; descriptions, captions and objects."""
     path = truth.root / "nsddata_stimuli" / "stimuli" / "nsd" / "nsd_stimuli.hdf5"
     path.parent.mkdir(parents=True)
     with h5py.File(path, "w") as file:
