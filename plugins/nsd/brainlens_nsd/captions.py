@@ -12,7 +12,7 @@ import xarray as xr
 
 import brainlens
 from brainlens_nsd import CaptionsParams
-from brainlens_nsd.annotations import iterate_lists
+from brainlens_nsd.coco import iterate_lists
 from brainlens_nsd.design import N_IMAGES
 from brainlens_nsd.layout import open_copy
 from brainlens_nsd.stimuli import NUMBERING, choose_images, image_attrs

@@ -38,6 +38,7 @@ _BROKEN = (
     KeyError,
     OverflowError,
     RuntimeError,
+    TypeError,
 )
 
 
