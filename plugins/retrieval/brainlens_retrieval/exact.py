@@ -8,6 +8,7 @@ float64 comparison with every item, whatever made the candidates.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ def search_shard(
     plan: Plan,
     context: brainlens.Context,
     floor: np.ndarray | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> Found:
     """Find the most similar items of a shard for every query, exactly.
 
@@ -103,6 +105,8 @@ def search_shard(
     floor
         Shape (n_queries,), float32: items that are no more similar than this need not be found, since so many as are
         wanted have been found before; -inf where they have not. All are looked for when it is left out.
+    pool
+        Threads that scan for few queries, as in `scan`.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def search_shard(
     for start, stop in query_spans(queries):
         chosen = read_queries(queries, start, stop, space)
         above = np.full(stop - start, -np.inf, np.float32) if floor is None else floor[start:stop]
-        similarity, position = _search(shard, chosen, space, above, plan=plan, context=context)
+        similarity, position = _search(shard, chosen, space, above, plan=plan, context=context, pool=pool)
         counts = _count_as_close(shard, chosen, true[start:stop], space, context=context)
         parts.append((similarity, position, counts))
     similarities, positions, counted = zip(*parts, strict=True)
@@ -221,15 +225,23 @@ def best_pairs(
 
 
 def _search(
-    shard: Shard, queries: np.ndarray, space: Space, floor: np.ndarray, *, plan: Plan, context: brainlens.Context
+    shard: Shard,
+    queries: np.ndarray,
+    space: Space,
+    floor: np.ndarray,
+    *,
+    plan: Plan,
+    context: brainlens.Context,
+    pool: ThreadPoolExecutor | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return similarities and positions of the k best above a floor; shapes (n_queries, k)."""
-    n_kept = plan.k * plan.oversample
     if len(queries) <= MOST_QUERIES:
         # Float32 is so close that few beyond the k best can be hits; keeping more costs time in every block.
         kernel = compile_kernel() if plan.is_compiled else None
-        candidates = scan(shard, queries, space, n_kept=plan.k + SPARE, context=context, kernel=kernel)
+        n_kept = plan.k + SPARE
+        candidates = scan(shard, queries, space, n_kept=n_kept, context=context, kernel=kernel, pool=pool)
     else:
+        n_kept = plan.k * plan.oversample
         candidates = find_candidates(
             shard, queries, space, n_kept=n_kept, precision=plan.precision, context=context, floor=floor
         )

@@ -22,8 +22,8 @@ MOST_QUERIES = 4
 
 # Rows that stay in the processor's cache between the dot products that they are read for.
 _TILE_BYTES = 3 * 2**20
-# Every core has a block of its own, which is a copy where the rows are not mapped.
-_BLOCK_BYTES = 8 * _TILE_BYTES
+# Every core has a block of its own, which is a copy where the rows are not mapped; those lie in files of this size.
+_BLOCK_BYTES = 2**25
 # The squares of a row shorter than this, or what is left of one after so much was taken off, are not exact enough.
 _SHORT = 1e-30
 _FAR_OFF = 16.0
@@ -37,6 +37,7 @@ def scan(
     n_kept: int,
     context: brainlens.Context,
     kernel: Kernel | None = None,
+    pool: ThreadPoolExecutor | None = None,
 ) -> Candidates:
     """Find the items of a shard whose approximate similarity is largest, for a few queries, in one reading.
 
@@ -54,6 +55,8 @@ def scan(
         For the progress bar.
     kernel
         What computes the products, see `fused.compile_kernel`; numpy when left out.
+    pool
+        Threads that read; this thread alone when left out, where others are at other shards.
 
     Returns
     -------
@@ -76,9 +79,9 @@ def scan(
     n_kept = min(n_kept, shard.n_rows)
     places = spans(shard, block_bytes=_BLOCK_BYTES)
     # The libraries behind a dot product let go of Python's lock; the rows are read by all cores at once.
-    with ThreadPoolExecutor(_n_cores()) as pool:
-        found = pool.map(partial(_scan_block, shard, queries.astype(np.float32), space, n_kept, kernel), places)
-        parts = list(context.progress(found, total=len(places), label=f"searching {shard.name}"))
+    look = partial(_scan_block, shard, queries.astype(np.float32), space, n_kept, kernel)
+    found = map(look, places) if pool is None else pool.map(look, places)
+    parts = list(context.progress(found, total=len(places), label=f"searching {shard.name}"))
     score = np.concatenate([part[0] for part in parts], axis=1)
     position = np.concatenate([part[1] for part in parts], axis=1)
     order = np.argsort(-score, axis=1, kind="stable")[:, :n_kept]
@@ -89,6 +92,11 @@ def scan(
         # Sums of up to 16 times what is left after something was taken off, and their errors with them.
         margin=20 * float32_margin(shard.n_values),
     )
+
+
+def reading_pool() -> ThreadPoolExecutor:
+    """Return threads for the blocks of a scan, or for shards."""
+    return ThreadPoolExecutor(_n_cores())
 
 
 def _n_cores() -> int:
@@ -143,6 +151,9 @@ def _dot_products(
     squares, sums = np.empty(len(block), np.float32), np.zeros(len(block), np.float32)
     products = np.empty((len(query), len(block)), np.float32)
     step = max(1, _TILE_BYTES // (4 * block.shape[1]))
+    if kernel is not None and block.dtype == np.float32:
+        # Nothing is converted and each row is read once, so there is no use in tiles.
+        step = len(block)
     for start in range(0, len(block), step):
         part = slice(start, start + step)
         tile = np.ascontiguousarray(block[part], dtype=np.float32)

@@ -7,6 +7,8 @@ and tags come back with the hits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -17,6 +19,7 @@ from brainlens_retrieval.directions import Space, make_space
 from brainlens_retrieval.exact import Found, Plan, exact_similarity, query_spans, read_queries, search_shard
 from brainlens_retrieval.fused import is_worth_compiling
 from brainlens_retrieval.hits import make_hits
+from brainlens_retrieval.scan import MOST_QUERIES, reading_pool
 from brainlens_retrieval.search_params import SearchParams
 from brainlens_retrieval.shards import Shard, open_shards
 
@@ -130,11 +133,25 @@ def find_exactly(
         ), true
     found: list[Found] = []
     best = np.full((queries.n_rows, params.k), -np.inf, np.float32)
-    for shard, plan in zip(shards, plans, strict=True):
-        # What comes later in the gallery and is no more similar than the last hit so far can be no hit.
-        found.append(search_shard(shard, queries, true, space, plan=plan, context=context, floor=best[:, -1]))
-        best = -np.sort(-np.concatenate([best, found[-1].similarity], axis=1), axis=1)[:, : params.k]
+    with reading_pool() as pool:
+        if queries.n_rows <= MOST_QUERIES and len(shards) > 1:
+            # So little is computed for each row that what is done once for a shard counts; every core takes shards.
+            quiet = replace(context, quiet=True)
+            alone = partial(_search_alone, queries, true, space, context=quiet)
+            done = context.progress(pool.map(alone, shards, plans), total=len(shards), label="searching")
+            return list(done), true
+        for shard, plan in zip(shards, plans, strict=True):
+            # What comes later in the gallery and is no more similar than the last hit so far can be no hit.
+            given = {"plan": plan, "context": context, "floor": best[:, -1], "pool": pool}
+            found.append(search_shard(shard, queries, true, space, **given))
+            best = -np.sort(-np.concatenate([best, found[-1].similarity], axis=1), axis=1)[:, : params.k]
     return found, true
+
+
+def _search_alone(
+    queries: Shard, true: np.ndarray, space: Space, shard: Shard, plan: Plan, *, context: brainlens.Context
+) -> Found:
+    return search_shard(shard, queries, true, space, plan=plan, context=context)
 
 
 def merge(found: Sequence[Found], n_hits: int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
