@@ -43,7 +43,7 @@ class NetcdfParams(brainlens.Params):
 class Zarr2Params(brainlens.Params):
     """Parameters of the exporter `formats.zarr2`."""
 
-    compression: int = Field(1, ge=0, le=9, description="Level of zlib for all arrays; 0 is none.")
+    compression: int = Field(0, ge=0, le=9, description="Level of zlib for all arrays; 0 is none.")
 
 
 class VariableParams(brainlens.Params):

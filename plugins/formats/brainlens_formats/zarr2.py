@@ -1,6 +1,6 @@
-"""The exporter `formats.zarr2`: a whole dataset as Zarr format 2, with fixed-width text and zlib, as others read it.
+"""The exporter `formats.zarr2`: a whole dataset as Zarr format 2, with what readers in other languages take.
 
-R's Rarr and Julia's Zarr.jl read format 2 with plain numbers, `<U` text and zlib.
+R's Rarr and Julia's Zarr.jl read format 2 with plain numbers, `<U` text, and zlib or nothing.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def test_xarray_reads_what_was_stored(
 
 
 def test_the_files_are_what_readers_in_other_languages_take(export: Any, study: dict[str, xr.Dataset]) -> None:
-    target = export(study["response"], "a.zarr", exporter="formats.zarr2")
+    target = export(study["response"], "a.zarr", exporter="formats.zarr2", compression=1)
     described = {path.parent.name: json.loads(path.read_text()) for path in target.glob("*/.zarray")}
     assert {each["zarr_format"] for each in described.values()} == {2}
     assert {each["order"] for each in described.values()} == {"C"}
