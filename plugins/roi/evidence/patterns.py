@@ -53,8 +53,8 @@ def measure(registry: brainlens.Registry, seed: int) -> dict[str, dict[str, dict
         if form == "shuffled":
             patterns = registry[made].load()
             order = np.random.default_rng(seed).permutation(patterns.sizes["voxel"])
-            moved = patterns["training_mean"] + patterns["training_std"] * patterns["z"].values[:, order]
-            moved = moved.transpose("roi", "voxel")
+            z = patterns["z"].copy(data=patterns["z"].values[:, order])
+            moved = (patterns["training_mean"] + patterns["training_std"] * z).transpose("roi", "voxel")
             made = registry.put("shuffled", patterns.assign(pattern=moved.astype(np.float32)))
         decoded = registry.predict(model, response=made, device="cpu")
         images = registry[
@@ -62,8 +62,8 @@ def measure(registry: brainlens.Registry, seed: int) -> dict[str, dict[str, dict
         ].load()
         found[form] = judge(registry, images, form)
         sheet = HERE / f"patterns-{form}.png"
-        if not sheet.exists():
-            rows = [(str(name), images["image"].sel(roi=name).values) for name in images["roi"].values]
+        if form in FORMS and not sheet.exists():
+            rows = [(str(name), images["image"].sel(roi=name).values[:4]) for name in images["roi"].values]
             sheet.write_bytes(brainlens.contact_sheet(rows))
     return found
 
