@@ -4,11 +4,14 @@ import gzip
 import logging
 import os
 import shutil
+import tracemalloc
 
 import h5py
 import numpy as np
 import pytest
 import scipy.stats
+from brainlens_nsd import BetasParams
+from brainlens_nsd.betas import read
 
 import brainlens
 
@@ -275,3 +278,29 @@ def test_training_statistics_need_training_trials(published, monkeypatch):
 
     monkeypatch.setattr(betas, "_is_training", lambda trials, params: np.zeros(len(trials), bool))
     assert "expected at least 2 training trials" in published.error(standardize="session_train")
+
+
+def test_more_sessions_take_no_more_memory(copy, save_hdf5, save_image, tmp_path):
+    (copy.root / "nsddata" / "ppdata" / SUBJECT / "behav" / "responses.tsv").unlink()
+    n_vertices, rng = 2000, np.random.default_rng(0)
+    for side in ("lh", "rh"):
+        save_image(copy.freesurfer(SUBJECT, f"{side}.nsdgeneral.mgz"), np.ones((n_vertices, 1, 1), np.int32))
+        for session in range(1, 6):
+            values = rng.integers(-900, 900, (N_TRIALS, n_vertices)).astype(np.int16)
+            save_hdf5(copy.betas(f"{side}.betas_session{session:02d}.hdf5", space="nativesurface"), values)
+
+    def peak(sessions):
+        folder = tmp_path / f"scratch{sessions}"
+        folder.mkdir()
+        given = {"sessions": sessions, "space": "nativesurface", "rois": "nsdgeneral", "ncsnr": "none"}
+        tracemalloc.start()
+        made = read(params=BetasParams(**copy.params(**given)), context=brainlens.Context(scratch=folder))[""]
+        for low in range(0, made.sizes["trial"], 250):
+            assert made["response"][low : low + 250].values.shape == (250, 2 * n_vertices)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    session_bytes = N_TRIALS * 2 * n_vertices * 2
+    few, many = peak("1-2"), peak("1-5")
+    assert many - few < session_bytes / 2
