@@ -24,6 +24,24 @@ BIDS_VERSION = "1.10.0"
 # https://bids-specification.readthedocs.io, appendix on entities: those that are used here, in the standard's order.
 ENTITIES = ("sub", "ses", "task", "hemi", "space", "label", "desc")
 SITES = ("voxel", "vertex")
+_COLUMNS = {
+    "trial": "identifier of the showing of a stimulus",
+    "stimulus_id": "identifier of the stimulus that was shown",
+    "repetition": "which showing of the same stimulus, from 0",
+    "session": "scanner visit",
+    "run": "scanner run",
+    "split": "train, val or test",
+    "voxel": "identifier of the voxel",
+    "vertex": "number of the vertex",
+    "hemisphere": "left or right",
+    "i": "index along the first axis of the volume, from 0",
+    "j": "index along the second axis of the volume, from 0",
+    "k": "index along the third axis of the volume, from 0",
+    "x_mm": "world coordinate to the right, in mm",
+    "y_mm": "world coordinate to the front, in mm",
+    "z_mm": "world coordinate upwards, in mm",
+    "noise_ceiling": "best score that can be reached at the site",
+}
 HEMISPHERES = {"left": "L", "right": "R"}
 # The standard has no suffix for maps of statistics yet; nilearn and FitLins call them so.
 IGNORED = ("*_statmap.*", "*_trials.*", "*_sites.*", "*_maps.*")
@@ -116,11 +134,12 @@ def _write_images(
         image = folder / name_file(entities, "statmap.nii.gz")
         write_volume(dataset, variable.variable, image, fill=params.fill, context=context, exporter="formats.bids")
         inside = xr.Variable(("voxel",), np.ones(dataset.sizes["voxel"], bool))
+        about = {"Type": "ROI", "SpatialReference": str(dataset.attrs.get("space", entities["space"]))}
         masks = {"sites": inside, **_rois(dataset)}
         for name, mask in masks.items():
-            path = folder / name_file({**entities, "task": "", "label": name, "desc": ""}, "mask.nii.gz")
+            path = folder / name_file({**entities, "label": name, "desc": ""}, "mask.nii.gz")
             write_volume(dataset, mask, path, fill=0, context=context, exporter="formats.bids")
-            _write_json(_beside(path, ".json"), {"Type": "ROI", "Description": f"Voxels of {name}, 1 inside."})
+            _write_json(_beside(path, ".json"), {**about, "Description": f"1 inside {name}."})
         return [image]
     sides = dataset["hemisphere"].values.tolist() if "hemisphere" in dataset.coords else []
     if not sides:
@@ -186,13 +205,14 @@ def _write_table(folder: Path, entities: dict[str, str], columns: dict[str, xr.D
     """Write a table with its sidecar: tabs, UTF-8, n/a for what is missing."""
     if not columns:
         return
+    # Events belong to what was acquired, whichever map was made of it.
+    entities = {**entities, "space": "", "desc": ""} if suffix == "events" else entities
     path = folder / name_file(entities, f"{suffix}.tsv")
     text = [[_cell(value) for value in _plain_values(column)] for column in columns.values()]
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write("\t".join(columns) + "\n")
         file.writelines("\t".join(row) + "\n" for row in zip(*text, strict=True))
-    about = {name: _describe_column(column) for name, column in columns.items()}
-    _write_json(_beside(path, ".json"), {name: column for name, column in about.items() if column})
+    _write_json(_beside(path, ".json"), {name: _describe_column(name, column) for name, column in columns.items()})
 
 
 def _plain_values(column: xr.DataArray) -> list[Any]:
@@ -218,10 +238,11 @@ def _cell(value: Any) -> str:
     return text
 
 
-def _describe_column(column: xr.DataArray) -> dict[str, Any]:
+def _describe_column(name: str, column: xr.DataArray) -> dict[str, Any]:
     attrs = plain(column.attrs)
     units = {"Units": attrs.pop("units")} if "units" in attrs else {}
-    return {**units, **attrs}
+    about = attrs.pop("long_name", _COLUMNS.get(name, f"{name}, as the dataset has it"))
+    return {"Description": about, **units, **attrs}
 
 
 def _sidecar(dataset: xr.Dataset, variable: xr.DataArray) -> dict[str, Any]:

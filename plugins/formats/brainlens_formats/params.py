@@ -71,7 +71,7 @@ class BidsParams(brainlens.Params):
     variable: str = Field("", description="Variable to write; '' takes the only one with sites beside roi_mask.")
     subject: str = Field("", description="Label of the subject in file names; '' is the dataset's, without 'sub-'.")
     session: str = Field("", description="Label of the session in file names; '' leaves it out.")
-    task: str = Field("", description="Label of the task in file names; '' leaves it out.")
+    task: str = Field(min_length=1, description="Label of the task in file names, which BIDS demands.")
     space: str = Field("", description="Label of the space in file names; '' is the dataset's.")
     desc: str = Field("", description="Label that tells this map from others; '' is the variable's name.")
     title: str = Field("brainlens export", min_length=1, description="Name in dataset_description.json.")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +46,14 @@ def test_labels_come_back_from_the_tables(folder: Path, study: dict[str, xr.Data
 
 def test_rois_are_masks(folder: Path, study: dict[str, xr.Dataset]) -> None:
     response = study["response"]
-    mask = np.asarray(nib.load(folder / "sub-simulated01_ses-1_space-simulated_label-FFA_mask.nii.gz").dataobj)
+    mask = np.asarray(
+        nib.load(folder / "sub-simulated01_ses-1_task-images_space-simulated_label-FFA_mask.nii.gz").dataobj
+    )
     inside = response.isel(voxel=response["roi_mask"].sel(roi="FFA").values)
     assert {tuple(place) for place in np.argwhere(mask)} == set(
         zip(*(inside[axis].values for axis in "ijk"), strict=True)
     )
-    sites = nib.load(folder / "sub-simulated01_ses-1_space-simulated_label-sites_mask.nii.gz")
+    sites = nib.load(folder / "sub-simulated01_ses-1_task-images_space-simulated_label-sites_mask.nii.gz")
     assert np.asarray(sites.dataobj).sum() == 60
 
 
@@ -73,6 +77,13 @@ def test_every_data_file_has_a_sidecar(folder: Path) -> None:
             assert f"{name.split('.')[0]}.json" in names
 
 
+@pytest.mark.skipif(not shutil.which("bids-validator-deno"), reason="needs bids-validator-deno")
+def test_the_validator_of_the_standard_finds_no_error(folder: Path) -> None:
+    command = ["bids-validator-deno", str(folder.parents[2])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
 @given(st.permutations(ENTITIES), st.sets(st.sampled_from(ENTITIES)))
 def test_entities_follow_the_order_of_the_standard(order: list[str], empty: set[str]) -> None:
     given_labels = {key: "" if key in empty else "x" for key in order}
@@ -85,11 +96,11 @@ def test_onsets_and_durations_make_events(export: Any, study: dict[str, xr.Datas
     response = response.assign_coords(
         duration=("trial", [1.0, np.nan, 1.0]), onset=("trial", [0.5, 4.5, 8.5], {"units": "s"})
     )
-    folder = export(response, "out", exporter="formats.bids") / "sub-simulated01/func"
+    folder = export(response, "out", exporter="formats.bids", task="images") / "sub-simulated01/func"
     lines = next(folder.glob("*_events.tsv")).read_text().splitlines()
     assert lines[0].split("\t")[:2] == ["onset", "duration"]
     assert [line.split("\t")[1] for line in lines[1:]] == ["1.0", "n/a", "1.0"]
-    assert json.loads(next(folder.glob("*_events.json")).read_text())["onset"] == {"Units": "s"}
+    assert json.loads((folder / "sub-simulated01_task-images_events.json").read_text())["onset"]["Units"] == "s"
 
 
 def test_maps_of_a_surface_go_to_each_hemisphere(export: Any) -> None:
@@ -98,16 +109,16 @@ def test_maps_of_a_surface_go_to_each_hemisphere(export: Any) -> None:
         {"map_name": ["a", "b"], "vertex": [0, 1, 2, 3], "hemisphere": ("vertex", ["left", "left", "right", "right"])},
         {"schema": "stat_map.v1", "units": "r", "space": "mini"},
     )
-    folder = export(surface, "out", exporter="formats.bids", n_vertices=2) / "func"
-    right = nib.load(folder / "hemi-R_space-mini_desc-map_statmap.func.gii")
+    folder = export(surface, "out", exporter="formats.bids", task="images", n_vertices=2) / "func"
+    right = nib.load(folder / "task-images_hemi-R_space-mini_desc-map_statmap.func.gii")
     assert [array.data.tolist() for array in right.darrays] == [[2, 3], [6, 7]]
-    assert pd.read_csv(folder / "space-mini_desc-map_maps.tsv", sep="\t")["map_name"].tolist() == ["a", "b"]
+    assert pd.read_csv(folder / "task-images_space-mini_desc-map_maps.tsv", sep="\t")["map_name"].tolist() == ["a", "b"]
 
 
 def test_what_has_no_place_in_bids_is_refused(export: Any, study: dict[str, xr.Dataset], tmp_path: Path) -> None:
     def refused(dataset: xr.Dataset, **given: str) -> str:
         with pytest.raises(brainlens.BrainlensError) as caught:
-            export(dataset, "out", exporter="formats.bids", **given)
+            export(dataset, "out", exporter="formats.bids", **{"task": "images", **given})
         assert [item.name for item in tmp_path.iterdir()] == ["study.zarr"]
         return str(caught.value)
 

@@ -66,7 +66,7 @@ WRITERS: dict[str, tuple[Callable[..., None], Any]] = {
     "a.zarr": (zarr2.write, Zarr2Params(compression=0)),
     "rsa.h5": (rsa.write, VariableParams()),
     "bdpy.h5": (bdata.write, VariableParams()),
-    "bids": (bids.write, BidsParams()),
+    "bids": (bids.write, BidsParams(task="images")),
     "a.parquet": (parquet.write, TableParams(max_rows=10**7, coordinates="stimulus_id")),
 }
 
