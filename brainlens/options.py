@@ -94,13 +94,16 @@ def _takes_text(annotation: Any) -> bool:
 
 def extra_options(args: list[str]) -> dict[str, str]:
     """Read `--name value` or `--name=value` pairs whose names only the component knows."""
-    options = {}
+    options: dict[str, str] = {}
     words = iter(args)
     for word in words:
         if not word.startswith("--"):
             raise ParameterError(f"expected an option such as --name value, found {word!r}.")
-        key, equals, value = word[2:].partition("=")
-        options[key.replace("-", "_")] = value if equals else next(words, "")
+        name, equals, value = word[2:].partition("=")
+        key = name.replace("-", "_")
+        if key in options:
+            raise ParameterError(f"--{name}: expected once, found twice. Separate several values by commas.")
+        options[key] = value if equals else next(words, "")
     return options
 
 

@@ -135,6 +135,14 @@ def test_words_without_an_option_are_refused(args: list[str]) -> None:
         extra_options(args)
 
 
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(
+        brainlens.ParameterError,
+        match="^--run-names: expected once, found twice. Separate several values by commas.$",
+    ):
+        extra_options(["--run-names", "a", "--run-names=b"])
+
+
 def test_only_components_that_use_a_device_have_the_option() -> None:
     assert [option.name for option in common_options(device=False)] == ["seed", "recompute"]
     assert [option.name for option in common_options(device=True)] == ["seed", "recompute", "device", "precision"]
