@@ -62,6 +62,11 @@ class BetasParams(brainlens.Params):
         description="Files of ROIs that become named ROIs, as they are called without ending; 'usual': nsdgeneral, "
         "prf-visualrois, floc-* and streams, where they are published in this space.",
     )
+    hemispheres: Literal["none", "rois"] = Field(
+        "none",
+        description="'rois' adds ROIs left and right to a volume: cortex in lh.nsdgeneral and rh.nsdgeneral. Vertices "
+        "have a hemisphere anyway.",
+    )
     shared: Literal["test", "train", "leave_out"] = Field(
         "test", description="What trials of the 1000 shared images are: split test, split train, or not imported."
     )

@@ -56,6 +56,9 @@ def find_sites(copy: Copy, params: BetasParams, context: brainlens.Context) -> t
     images = _Images(copy, params, context)
     chosen = _choose_sites(images, params)
     found = [roi for file in _roi_files(params) for roi in _read_rois(images, file)]
+    if params.hemispheres == "rois" and params.space in VOLUMES:
+        # Here the label -1 says that a site is not cortex of this hemisphere; 0 is cortex as well.
+        found += [(side, images.read(f"{half}.nsdgeneral") >= 0) for half, side in HEMISPHERES.items()]
     names, members = [name for name, _ in found], [mask for _, mask in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

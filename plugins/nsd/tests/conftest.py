@@ -213,6 +213,11 @@ def write_rois(truth: Truth, rng: np.random.Generator) -> None:
             labels = rng.choice([-1, 0, 1], SHAPE, p=[0.2, 0.2, 0.6])
         truth.labels[name] = labels.ravel()
         write_image(truth.rois(f"{name}.nii.gz"), labels.astype(np.int16))
+    for half, side in (("lh", slice(0, 4)), ("rh", slice(3, None))):
+        labels = np.full(SHAPE, -1)
+        labels[side] = truth.labels["nsdgeneral"].reshape(SHAPE)[side]
+        truth.labels[f"{half}.nsdgeneral"] = labels.ravel()
+        write_image(truth.rois(f"{half}.nsdgeneral.nii.gz"), labels.astype(np.int16))
     mask = np.ones(SHAPE, np.uint8)
     mask[0] = 0
     truth.labels["brainmask"] = mask.ravel()

@@ -4,6 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import brainlens
+
 SHAPE, N_LEFT, N_VERTICES = (6, 5, 4), 17, 32
 
 CASES = [
@@ -158,3 +160,16 @@ def test_scaled_label_images_are_read_by_their_scale(copy):
     dataset = copy.read(sessions="1", sites="all", rois="streams")
     inside = dataset["roi_mask"].sel(roi="streams: early").values
     np.testing.assert_array_equal(inside, expected[dataset["voxel"].values] == 1)
+
+
+def test_hemispheres_of_a_volume_are_rois_and_may_share_sites(published):
+    dataset = published.read(sessions="1", sites="all", rois="prf-visualrois", hemispheres="rois")
+    for side, half in (("left", "lh"), ("right", "rh")):
+        expected = published.labels[f"{half}.nsdgeneral"][dataset["voxel"].values] >= 0
+        np.testing.assert_array_equal(dataset["roi_mask"].sel(roi=side).values, expected)
+    assert dataset["roi_mask"].sel(roi=["left", "right"]).all("roi").any()
+    chosen = brainlens.select_roi(dataset, "V1 & left")["voxel"].values
+    visual, left = published.labels["prf-visualrois"], published.labels["lh.nsdgeneral"]
+    np.testing.assert_array_equal(
+        np.sort(chosen), np.flatnonzero(np.isin(visual, [1, 2]) & (left >= 0) & (published.labels["brainmask"] > 0))
+    )
