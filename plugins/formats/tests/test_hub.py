@@ -57,16 +57,16 @@ def test_labels_statistics_and_provenance_come_along(folder: Path, registry: bra
 
 
 def test_the_card_has_front_matter_and_says_what_is_known(folder: Path) -> None:
-    yaml = pytest.importorskip("yaml")
-    _, front, card = (folder / "README.md").read_text().split("---\n", 2)
-    assert yaml.safe_load(front) == {
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard.load(folder / "README.md")
+    assert card.data.to_dict() == {
         "license": "unknown",
         "library_name": "brainlens",
         "tags": ["brainlens", "neuroscience", "fmri", "ridge"],
     }
-    assert "# V1 | to CLIP\n" in card
-    assert "| subject | simulated01 |" in card
-    assert "| arrays | 3, 792 numbers |" in card
+    assert "# V1 | to CLIP\n" in card.text
+    assert "| subject | simulated01 |" in card.text
+    assert "| arrays | 3, 792 numbers |" in card.text
 
 
 def test_a_card_says_that_data_were_simulated_and_which_licence_was_given(

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import xarray as xr
 from brainlens_formats.params import VariableParams
 from brainlens_formats.rsa import write
+from hypothesis import HealthCheck, given, settings
 
 import brainlens
 
@@ -53,6 +57,22 @@ def test_text_in_any_alphabet_comes_back(tmp_path: Path) -> None:
     found = _write(dataset, tmp_path / "a.h5")
     assert list(found.obs_descriptors["name"]) == names
     assert list(found.channel_descriptors["tag"]) == ["x", "", "y"]
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=st.data())
+def test_any_value_and_label_comes_back(drawn: st.DataObject, random: Callable[[], Any]) -> None:
+    dataset = drawn.draw(random())
+    with TemporaryDirectory() as folder:
+        found = _write(dataset, Path(folder) / "a.h5")
+    values = dataset["value"].values
+    np.testing.assert_array_equal(found.measurements.astype(values.dtype), values)
+    assert list(found.obs_descriptors["name"]) == dataset["name"].values.tolist()
+    assert found.obs_descriptors["trial"].tolist() == dataset["trial"].values.tolist()
+    onsets = np.array(list(found.obs_descriptors["onset"]), "M8[ns]")
+    assert onsets.tolist() == dataset["onset"].values.tolist()
+    assert found.descriptors["units"] == "z"
+    assert found.descriptors["note"] == dataset.attrs["note"]
 
 
 def test_many_names_in_another_alphabet_come_back(tmp_path: Path) -> None:
