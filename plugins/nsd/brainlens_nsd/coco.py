@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import brainlens
 
 _PIECE = 2**20
+_BEHIND = (",", "]", "}", ":", " ", "\n", "\r", "\t")
 
 
 def iterate_lists(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -88,8 +89,8 @@ class _Reader:
                 if not self._more():
                     raise
                 continue
-            # A number that ends where the text does may go on.
-            if end == len(self.text) and self._more():
+            # A number of which a part was read may look like a shorter one.
+            if self.text[end : end + 1] not in _BEHIND and self._more():
                 continue
             self.start = end
             return value
