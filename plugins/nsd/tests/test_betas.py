@@ -304,3 +304,35 @@ def test_more_sessions_take_no_more_memory(copy, save_hdf5, save_image, tmp_path
     session_bytes = N_TRIALS * 2 * n_vertices * 2
     few, many = peak("1-2"), peak("1-5")
     assert many - few < session_bytes / 2
+
+
+def test_a_site_that_only_test_trials_move_cannot_be_standardised(copy):
+    voxel = int(np.flatnonzero(copy.labels["nsdgeneral"] == 1)[0])
+    i, j, k = np.unravel_index(voxel, SHAPE)
+    with h5py.File(copy.betas("betas_session02.hdf5"), "r+") as file:
+        values = file["betas"][:, k, j, i]
+        values[~copy.is_shared[N_TRIALS : 2 * N_TRIALS]] = 5
+        file["betas"][:, k, j, i] = values
+    message = copy.error(standardize="session_train")
+    assert "expected sites that vary over the training trials, found 1 that do not in session 2" in message
+    assert np.isfinite(copy.read(standardize="train")["response"].values).all()
+
+
+def test_values_beyond_float16_are_refused_with_the_largest(copy, save_image):
+    path = copy.betas("rh.betas_session01.mgh", space="fsaverage")
+    values = copy.psc[:N_TRIALS, N_SIDES[0] : sum(N_SIDES)].T.astype(np.float32)[:, None, None] * 1e6
+    save_image(path, values)
+    message = copy.error(space="fsaverage", dtype="float16")
+    assert "expected values up to 65504 for float16, found " in message
+    assert copy.read(space="fsaverage")["response"].dtype == np.float32
+
+
+def test_every_version_lies_in_a_folder_of_its_own(copy):
+    folder = copy.betas()
+    shutil.copytree(folder, folder.with_name("betas_assumehrf"))
+    with h5py.File(folder.with_name("betas_assumehrf") / "betas_session01.hdf5", "r+") as file:
+        file["betas"][:] = file["betas"][:] + 3
+    first, other = (copy.read(betas=name, sessions="1") for name in (folder.name, "betas_assumehrf"))
+    np.testing.assert_allclose((other["response"] - first["response"]).values, 0.01, atol=1e-5)
+    assert other.attrs["betas"] == "betas_assumehrf"
+    assert "found 'betas_assumehrf', 'betas_fithrf_GLMdenoise_RR' in 'func1pt8mm'" in copy.error(betas="betas_fithrf")
