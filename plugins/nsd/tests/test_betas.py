@@ -4,6 +4,9 @@ import gzip
 import logging
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tracemalloc
 
 import h5py
@@ -336,3 +339,37 @@ def test_every_version_lies_in_a_folder_of_its_own(copy):
     np.testing.assert_allclose((other["response"] - first["response"]).values, 0.01, atol=1e-5)
     assert other.attrs["betas"] == "betas_assumehrf"
     assert "found 'betas_assumehrf', 'betas_fithrf_GLMdenoise_RR' in 'func1pt8mm'" in copy.error(betas="betas_fithrf")
+
+
+KILLED = """
+import os, signal, sys
+import brainlens
+from brainlens_nsd import sessions
+
+extract = sessions.extract
+
+def stop_in_the_third(betas, sites, out):
+    extract(betas, sites, out)
+    if "session03" in betas.path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sessions.extract = stop_in_the_third
+registry = brainlens.open(sys.argv[1], quiet=True)
+registry.ingest("nsd", "r", root=sys.argv[2], subject="subj04", sessions="1-3")
+"""
+
+
+def test_a_killed_import_goes_on_with_the_session_it_was_at(published, tmp_path, monkeypatch):
+    from brainlens_nsd import sessions
+
+    place = tmp_path / "study.zarr"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(place), str(published.root)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    registry = brainlens.open(place, quiet=True)
+    assert registry.list() == []
+    read, extract = [], sessions.extract
+    monkeypatch.setattr(sessions, "extract", lambda betas, *more: (read.append(betas.path.name), extract(betas, *more)))
+    registry.ingest("nsd", "r", **published.params())
+    assert read == ["betas_session03.hdf5"]
+    stored = registry["r"]
+    np.testing.assert_allclose(stored["response"].values, truth_of(published, stored), rtol=1e-6, atol=1e-7)
