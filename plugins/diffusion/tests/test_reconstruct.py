@@ -261,5 +261,10 @@ def test_a_reconstruction_that_was_killed_goes_on_to_the_same_images(study, monk
     whole = study.compute(
         "diffusion.reconstruct", decoded="clip", name="whole", trials_at_once=3, seed=9, recompute=True, **OPTIONS
     )
-    xr.testing.assert_equal(study[name].load(), study[whole].load())
+    again, straight = study[name].load(), study[whole].load()
+    # The process that was killed computed on one thread, this one on as many as there are, which rounds otherwise.
+    np.testing.assert_allclose(again["similarity"], straight["similarity"], atol=1e-5)
+    assert np.abs(again["image"].values.astype(int) - straight["image"].values.astype(int)).max() <= 1
+    for variable in ("chosen", "noise_seed", "trial", "stimulus_id"):
+        np.testing.assert_array_equal(again[variable], straight[variable])
     study.verify(name)
