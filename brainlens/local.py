@@ -188,7 +188,7 @@ class LocalPlace:
                 raise RegistryError(
                     f"dataset name {name!r}: {above!r} is a dataset, so nothing can lie below it. Choose another name."
                 )
-            if _is_dataset(folder):
+            if _is_damaged(folder):
                 raise RegistryError(
                     f"dataset name {name!r}: {above!r} holds what is left of a damaged dataset. Choose another name, "
                     f"or run 'brainlens remove {above}'."
@@ -341,6 +341,27 @@ def _remove_bare(folder: Path) -> None:
         else:
             item.unlink()
     folder.rmdir()
+
+
+def _is_damaged(folder: Path) -> bool:
+    """Whether a folder holds what is left of a dataset, and not one that is published or removed just now.
+
+    Datasets come and go whole, so a folder that was the same one before and after has no manifest for good.
+    """
+    while _is_dataset(folder) and not (folder / manifest.FILE).exists():
+        before = _identity(folder)
+        alike = _is_dataset(folder) and not (folder / manifest.FILE).exists()
+        if alike and before is not None and before == _identity(folder):
+            return True
+    return False
+
+
+def _identity(folder: Path) -> tuple[int, int, int] | None:
+    """Return what tells a folder from another one of its name; inodes alone are given again at once."""
+    with contextlib.suppress(OSError):
+        facts = folder.stat()
+        return facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+    return None
 
 
 def _is_dataset(folder: Path) -> bool:

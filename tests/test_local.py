@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from brainlens import manifest
+from brainlens import local, manifest
 from brainlens.errors import RegistryError
 from brainlens.local import LocalPlace, open_local
 from brainlens.records import Schema
@@ -410,3 +410,35 @@ def test_a_path_that_leads_through_a_file_holds_nothing(place):
     assert place.read("x/manifest.json", "zarr.json") is None
     with pytest.raises(RegistryError, match="no dataset 'x/zarr'"):
         open_dataset(open_place(place.root, must_exist=True), "x/zarr")
+
+
+@pytest.mark.parametrize("does", ["publish", "remove", "replace"])
+def test_a_dataset_that_comes_or_goes_during_the_look_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str
+) -> None:
+    def make(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "zarr.json").write_bytes(manifest.CONSOLIDATED)
+        (folder / manifest.FILE).write_bytes(b"{}")
+        return folder
+
+    folder, real, waiting = tmp_path / "y", local._is_dataset, [True]
+    if does != "publish":
+        make("y")
+
+    def look(at: Path) -> bool:
+        seen = real(at)
+        if waiting and waiting.pop():
+            if does != "publish":
+                folder.rename(tmp_path / "gone")
+            if does != "remove":
+                make("new").rename(folder)
+        return seen if does != "publish" else real(at)
+
+    monkeypatch.setattr(local, "_is_dataset", look)
+    assert not local._is_damaged(folder)
+    monkeypatch.undo()
+    if does != "remove":
+        (folder / manifest.FILE).unlink()
+        assert local._is_damaged(folder)
