@@ -160,6 +160,7 @@ def _predictor(
     mean, std = fitted["training_mean"].values, fitted["training_std"].values
 
     def predict_rows(rows: np.ndarray) -> np.ndarray:
+        """Return the responses to some trials, (trial, site)."""
         given = _given(component, [each.isel(trial=rows) for each in features])
         with guarded(work.host, component, "predicting"):
             made = encoder.predict(given)
