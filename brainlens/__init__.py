@@ -27,6 +27,7 @@ _HOMES = {
         "two_way_identification", "wilson_interval",
     ),
     "brainlens.variants": ("choose_variant",),
+    "brainlens.lazy_rows": ("made_rows",),
     "brainlens.pools": ("hit_rates", "over_marginal", "pool_rates"),
     "brainlens.ridge": ("Ridge", "fit_ridge"),
     "brainlens.shrinkage": ("shrink_covariance",),
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         listed as listed,
     )
     from brainlens.hookspecs import hookimpl as hookimpl
+    from brainlens.lazy_rows import made_rows as made_rows
     from brainlens.likelihood import (
         NoiseLaw as NoiseLaw,
         log_likelihood as log_likelihood,

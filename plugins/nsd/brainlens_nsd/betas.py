@@ -18,7 +18,6 @@ from brainlens_nsd import BetasParams
 from brainlens_nsd.design import check_behaviour, list_trials, read_design
 from brainlens_nsd.files import Betas, Grid, check_grid, inspect_betas
 from brainlens_nsd.layout import N_TRIALS, Copy, choose_sessions, open_copy, session_files
-from brainlens_nsd.lazy import made_rows
 from brainlens_nsd.regions import drop_empty_rois, find_sites, read_ncsnr, site_dim
 from brainlens_nsd.sessions import Folder, Session, cut_session, find_bad_sites, pool, refuse_copies
 
@@ -161,9 +160,9 @@ def _assemble(
         "split": ("trial", np.where(is_test, "test", "train")),
         "subject": ("trial", np.full(len(rows), params.subject)),
     }
-    dataset = dataset.assign(response=made_rows(("trial", site), shape, np.dtype(params.dtype), make)).assign_coords(
-        coords
-    )
+    dataset = dataset.assign(
+        response=brainlens.made_rows(("trial", site), shape, np.dtype(params.dtype), make)
+    ).assign_coords(coords)
     dataset["stimulus_id"].attrs["numbering"] = "number in the 73k list, from 1; the row in imgBrick is one less"
     attrs: dict[str, Any] = {
         "schema": "response.v1",

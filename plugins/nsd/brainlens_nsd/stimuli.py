@@ -16,7 +16,6 @@ from brainlens_nsd import ImageParams, StimuliParams
 from brainlens_nsd.design import N_IMAGES, last_session, read_design, subject_images
 from brainlens_nsd.files import reading
 from brainlens_nsd.layout import open_copy, parse_sessions
-from brainlens_nsd.lazy import made_rows
 
 SIZE = 425
 NUMBERING = "number in the 73k list, from 1; the row in imgBrick is one less"
@@ -51,7 +50,11 @@ def read(*, params: StimuliParams, context: brainlens.Context) -> Mapping[str, x
     side = params.size or SIZE
     make = _maker(path, images, params, context)
     dataset = xr.Dataset(
-        {"image": made_rows(("stimulus", "y", "x", "rgb"), (len(images), side, side, 3), np.dtype(np.uint8), make)},
+        {
+            "image": brainlens.made_rows(
+                ("stimulus", "y", "x", "rgb"), (len(images), side, side, 3), np.dtype(np.uint8), make
+            )
+        },
         {"stimulus": images, "is_shared": ("stimulus", np.isin(images, shared))},
         {"schema": "stimulus_image.v1", "numbering": NUMBERING, **image_attrs(params)},
     )

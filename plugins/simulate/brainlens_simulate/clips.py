@@ -15,7 +15,6 @@ import xarray as xr
 import brainlens
 from brainlens_simulate.captions import describe_scene
 from brainlens_simulate.draws import Draws
-from brainlens_simulate.lazy import made_rows
 from brainlens_simulate.params import ClipsParams
 from brainlens_simulate.render import View, draw_image, map_objects, scene_grid
 from brainlens_simulate.scene import Scene, Thing, sample_scene
@@ -229,9 +228,9 @@ def _draw_variables(
         return make
 
     dims = ("stimulus", "frame", "y", "x")
-    made = {"video": made_rows((*dims, "rgb"), (*shape, 3), np.uint8, rows(frames, "drawing"))}
+    made = {"video": brainlens.made_rows((*dims, "rgb"), (*shape, 3), np.uint8, rows(frames, "drawing"))}
     if params.annotate:
-        made["object_map"] = made_rows(dims, shape, np.uint8, rows(objects, "objects"))
-        made["flow"] = made_rows((*dims, "axis"), (*shape, 2), np.float16, rows(flows, "flow"))
+        made["object_map"] = brainlens.made_rows(dims, shape, np.uint8, rows(objects, "objects"))
+        made["flow"] = brainlens.made_rows((*dims, "axis"), (*shape, 2), np.float16, rows(flows, "flow"))
         made["flow"].attrs["units"] = "pixels per frame, to the right and downwards"
     return made

@@ -10,7 +10,6 @@ import xarray as xr
 import brainlens
 from brainlens_simulate.captions import LENGTHS, describe_scene
 from brainlens_simulate.factors import factor_names, factor_row, object_table
-from brainlens_simulate.lazy import made_rows
 from brainlens_simulate.params import ScenesParams
 from brainlens_simulate.render import draw_image, map_depth, map_objects
 from brainlens_simulate.scene import MOST_OBJECTS, Scene, sample_scene
@@ -111,11 +110,13 @@ def draw_variables(
 
         return make
 
-    made = {"image": made_rows(("stimulus", "y", "x", "rgb"), (*shape, 3), np.uint8, rows(draw_image, "drawing"))}
+    made = {
+        "image": brainlens.made_rows(("stimulus", "y", "x", "rgb"), (*shape, 3), np.uint8, rows(draw_image, "drawing"))
+    }
     if params.annotate:
         dims = ("stimulus", "y", "x")
-        made["object_map"] = made_rows(dims, shape, np.uint8, rows(map_objects, "objects"))
-        made["depth"] = made_rows(dims, shape, np.float16, rows(_half_depth, "depth"))
+        made["object_map"] = brainlens.made_rows(dims, shape, np.uint8, rows(map_objects, "objects"))
+        made["depth"] = brainlens.made_rows(dims, shape, np.float16, rows(_half_depth, "depth"))
         made["depth"].attrs["units"] = "m"
     return made
 

@@ -20,7 +20,6 @@ from brainlens_simulate.areas import median_ncsnr
 from brainlens_simulate.design import STIMULUS_S, Design, draw_design
 from brainlens_simulate.drive import Brain, describe_brain, grow_brain
 from brainlens_simulate.features import Features
-from brainlens_simulate.lazy import made_rows
 from brainlens_simulate.noise import NoiseLevels, SubjectNoise, draw_law, draw_noise_std, noise_ceiling
 from brainlens_simulate.receptive_fields import share_inside
 from brainlens_simulate.stimuli import Stimuli, make_stimuli, reference_features
@@ -216,7 +215,7 @@ def _response(subject: Subject, stimuli: Stimuli, own: brainlens.Context, params
         "onset": design.onset,
         "split": np.where(design.row < params.n_shared, "test", "train"),
     }
-    response = _site_coords(subject).assign(response=made_rows(("trial", "voxel"), shape, np.float32, make))
+    response = _site_coords(subject).assign(response=brainlens.made_rows(("trial", "voxel"), shape, np.float32, make))
     response = response.assign_coords({name: ("trial", values) for name, values in coords.items()})
     return response.assign_attrs(_attrs(subject, params), schema="response.v1", stimulus_s=STIMULUS_S)
 
@@ -234,7 +233,7 @@ def _truth(subject: Subject, stimuli: Stimuli, own: brainlens.Context, params: S
 
     shape = (len(stimuli.features.latent), params.n_voxels)
     truth = _site_coords(subject).assign(
-        drive=made_rows(("stimulus", "voxel"), shape, np.float32, make),
+        drive=brainlens.made_rows(("stimulus", "voxel"), shape, np.float32, make),
         noise_std=("voxel", law.noise_std),
         noise_map=(("noise_factor", "voxel"), law.noise_map),
         drift_map=(("drift", "voxel"), law.drift_map),

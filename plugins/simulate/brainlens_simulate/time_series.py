@@ -14,7 +14,6 @@ import xarray as xr
 
 import brainlens
 from brainlens_simulate.design import STIMULUS_S, Design, run_length
-from brainlens_simulate.lazy import made_rows
 
 HRF_MODEL = "glover"
 BASELINE = 100.0
@@ -88,7 +87,7 @@ def simulate_bold(
     onset = np.concatenate([np.arange(count) * scanner.t_r for count in volumes.values()])
     return xr.Dataset(
         {
-            "bold": made_rows(("time", "voxel"), (int(ends[-1]), n_voxels), np.float32, make),
+            "bold": brainlens.made_rows(("time", "voxel"), (int(ends[-1]), n_voxels), np.float32, make),
             **{f"event_{name}": ("event", values) for name, values in events.items()},
         },
         {

@@ -1,4 +1,4 @@
-"""Arrays whose rows are made when they are read, so that a dataset may be larger than memory."""
+"""Variables whose rows are made when they are read, so that an importer's dataset may be larger than memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class _MadeRows(BackendArray):
         self._make = make
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+        rows: np.ndarray = indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+        return rows
 
     def _read(self, key: tuple[int | slice, ...]) -> np.ndarray:
         first, rest = key[0], key[1:]
@@ -44,8 +47,16 @@ def made_rows(
     make
         Takes the first row and the row behind the last, and returns these rows; the same ones every time.
 
+    Returns
+    -------
+    xarray.Variable
+        Lazy: asked for rows only, and only for those between the first and the last that are read. What cuts the other
+        dims cuts what was made.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from brainlens import made_rows
     >>> squares = made_rows(("row",), (1000,), int, lambda low, high: np.arange(low, high) ** 2)
     >>> squares[10:13].values.tolist()
     [100, 121, 144]

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import xarray as xr
-from brainlens_simulate.lazy import made_rows
+
+from brainlens import made_rows
 
 WHOLE = np.arange(60).reshape(12, 5)
 
