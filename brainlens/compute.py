@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -157,10 +157,10 @@ def with_scratch(work: Workplace, job: Job, recipe: Mapping[str, Any]) -> Iterat
 
 
 def _bind_calls(work: Workplace, job: Job) -> dict[str, Callable[..., xr.Dataset]]:
-    return {key: partial(_carry_out, work, job, key) for key in job.calls}
+    return {key: partial(_carry_out, work, job, key, {}) for key in job.calls}
 
 
-def _carry_out(work: Workplace, job: Job, key: str, **inputs: Any) -> xr.Dataset:
+def _carry_out(work: Workplace, job: Job, key: str, kept: dict[Hashable, Any], /, **inputs: Any) -> xr.Dataset:
     """Carry out what a component calls, with checks of what goes in and comes out, and store nothing."""
     component, params = job.calls[key].component, job.calls[key].params
     where = f"component {job.component.name!r} calling {component.name!r}"
@@ -174,7 +174,7 @@ def _carry_out(work: Workplace, job: Job, key: str, **inputs: Any) -> xr.Dataset
             if each is not None:
                 _check_called(work, each, component.inputs[name].kind, where=f"{where}, input {name!r}")
     device = job.context.device if component.uses_device else "cpu"
-    context = replace(job.context, device=device, quiet=True, scratch=None, components={})
+    context = replace(job.context, device=device, quiet=True, scratch=None, components={}, kept=kept)
     with guarded(work.host, component, f"computing for {job.component.name}"):
         made = work.host.resolve(component)(
             **{name: inputs.get(name) for name in component.inputs}, params=params, context=context

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Role = Literal["importer", "embedder", "decoder", "encoder", "generator", "analysis", "exporter"]
 Item = TypeVar("Item")
+Kept = TypeVar("Kept")
 
 # Words that the verbs use themselves, so that no component may claim them for a parameter or an input.
 _VERB_OPTIONS = frozenset(
@@ -214,6 +215,8 @@ class Context:
         the next. It is deleted once the result is stored. None where there is no place for it.
     components
         What `call` calls, by the name of the parameter that names it.
+    kept
+        What `keep` keeps; None where nothing is kept.
     """
 
     seed: int = 0
@@ -223,6 +226,32 @@ class Context:
     scratch: Path | None = None
     sources: list[Path] = field(default_factory=list, repr=False)
     components: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
+    kept: dict[Hashable, Any] | None = field(default=None, repr=False)
+
+    def keep(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """Return what `make` makes, once for all the times that an analysis calls this component.
+
+        An analysis may call a generator a hundred times, which would load its networks as often. Kept are things of
+        one component with one set of parameters, until the analysis is done. Nothing is kept where no analysis calls.
+
+        Parameters
+        ----------
+        key
+            Tells what the component keeps apart, such as `"network"`. What depends on inputs has to name them too.
+        make
+            Called without arguments, unless something is kept below this key.
+
+        Examples
+        --------
+        >>> Context().keep("network", lambda: [1, 2])
+        [1, 2]
+        """
+        if self.kept is None:
+            return make()
+        if key not in self.kept:
+            self.kept[key] = make()
+        found: Kept = self.kept[key]
+        return found
 
     def call(self, key: str, **inputs: Any) -> Any:
         """Carry out the component that a parameter names, and return the dataset that it makes.

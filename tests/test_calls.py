@@ -52,7 +52,7 @@ def brainlens_components():
 WORK = """
 import xarray as xr
 
-SEEN = []
+SEEN, MADE = [], []
 
 
 def ask(response, *, params, context):
@@ -70,6 +70,7 @@ def ask(response, *, params, context):
 
 def mean(response, other, *, params, context):
     SEEN.append((response.sizes["trial"], other, context))
+    MADE.append(context.keep("network", object))
     if params.give == "fault":
         raise KeyError("voxels")
     score = xr.Dataset(
@@ -111,6 +112,27 @@ def test_what_is_called_has_the_seed_and_neither_scratch_nor_calls_of_its_own(re
     for _, other, context in work.SEEN:
         assert other is None
         assert (context.seed, context.quiet, context.scratch, dict(context.components)) == (5, True, None, {})
+
+
+def test_what_is_called_keeps_things_from_call_to_call_but_not_to_another_analysis(registry):
+    import brainlens_toy_decoder as work
+
+    work.MADE.clear()
+    registry.compute("toy.ask", response="a", seed=6)
+    registry.compute("toy.ask", response="a", seed=7)
+    registry.compute("toy.mean", response="a", seed=6)
+    first, again, other, another, alone = work.MADE
+    assert first is again
+    assert other is another
+    assert len({id(each) for each in (first, other, alone)}) == 3
+
+
+def test_what_cannot_be_made_is_not_kept():
+    context = Context(kept={})
+    with pytest.raises(ZeroDivisionError):
+        context.keep("ratio", lambda: 1 / 0)
+    assert context.keep("ratio", lambda: 2.0) == 2.0
+    assert context.keep("ratio", lambda: 1 / 0) == 2.0
 
 
 def test_what_is_called_belongs_to_recipe_and_provenance(registry):

@@ -85,8 +85,8 @@ def load_painter(
     dtype = choose_precision(context)
     model = find_model(params.model, params.revision, context, weights=("unet", "movq"), files=(SCHEDULER,))
     scheduler = load_scheduler(model, "scheduler", params.scheduler)
-    network = load_network(UNet2DConditionModel, model, "unet", dtype=dtype)
-    autoencoder = load_network(VQModel, model, "movq", dtype=dtype)
+    network = context.keep("unet", lambda: load_network(UNet2DConditionModel, model, "unet", dtype=dtype))
+    autoencoder = context.keep("movq", lambda: load_network(VQModel, model, "movq", dtype=dtype))
     width = network.config.encoder_hid_dim
     if network.config.encoder_hid_dim_type != "image_proj" or not width:
         raise brainlens.CheckpointError(

@@ -86,9 +86,11 @@ def load_painter(
     model = find_model(params.model, params.revision, context, weights=parts, files=files)
     scheduler = load_scheduler(model, "scheduler", params.scheduler)
     noising = load_scheduler(model, "image_noising_scheduler")
-    normaliser = load_network(StableUnCLIPImageNormalizer, model, "image_normalizer")
-    network = load_network(UNet2DConditionModel, model, "unet", dtype=dtype)
-    autoencoder = load_network(AutoencoderKL, model, "vae", dtype=dtype)
+    normaliser = context.keep(
+        "image_normalizer", lambda: load_network(StableUnCLIPImageNormalizer, model, "image_normalizer")
+    )
+    network = context.keep("unet", lambda: load_network(UNet2DConditionModel, model, "unet", dtype=dtype))
+    autoencoder = context.keep("vae", lambda: load_network(AutoencoderKL, model, "vae", dtype=dtype))
     width = normaliser.config.embedding_dim
     if network.config.projection_class_embeddings_input_dim != 2 * width:
         raise brainlens.CheckpointError(
@@ -96,7 +98,7 @@ def load_painter(
             f"of the normaliser, found {network.config.projection_class_embeddings_input_dim}. Take Stable unCLIP."
         )
     values = check_embedding(embedding["embedding"], n_channels=width)
-    prompts = encode_prompts(model, ["", params.prompt]).to(context.device, dtype)
+    prompts = context.keep("prompts", lambda: encode_prompts(model, ["", params.prompt])).to(context.device, dtype)
     shape = latent_shape(network, model)
 
     def condition(rows: np.ndarray, generators: list[torch.Generator]) -> Predict:

@@ -83,8 +83,8 @@ def load_painter(
             "Stable Diffusion image variations."
         )
     scheduler = load_scheduler(model, "scheduler", params.scheduler)
-    network = load_network(UNet2DConditionModel, model, "unet", dtype=dtype)
-    autoencoder = load_network(AutoencoderKL, model, "vae", dtype=dtype)
+    network = context.keep("unet", lambda: load_network(UNet2DConditionModel, model, "unet", dtype=dtype))
+    autoencoder = context.keep("vae", lambda: load_network(AutoencoderKL, model, "vae", dtype=dtype))
     for key in ("class_embed_type", "encoder_hid_dim_type", "addition_embed_type"):
         if network.config[key]:
             raise brainlens.CheckpointError(

@@ -86,19 +86,21 @@ def load_painter(
     files = [SCHEDULER, "image_encoder/config.json", *(["text_encoder/config.json"] if text is not None else [])]
     model = find_model(params.model, params.revision, context, weights=parts, files=files)
     scheduler = load_scheduler(model, "scheduler", params.scheduler)
-    network = load_network(UNet2DConditionModel, model, "image_unet", dtype=dtype)
-    autoencoder = load_network(AutoencoderKL, model, "vae", dtype=dtype)
+    autoencoder = context.keep("vae", lambda: load_network(AutoencoderKL, model, "vae", dtype=dtype))
+    n_text = 0 if text is None else _text_tokens(model)
+    # A network that texts were mixed into is another one.
+    network = context.keep(("image_unet", n_text > 0), lambda: _load_mixed(model, n_text, params.text_weight, dtype))
     width = network.config.cross_attention_dim
     values = check_embedding(embedding["embedding"], n_channels=width, n_tokens=_image_tokens(model))
     texts, without = None, torch.zeros(1, values.sizes["token"], width)
     if empty:
-        without = encode_gray_image(model)
+        without = context.keep("gray", lambda: encode_gray_image(model))
     if text is not None:
-        n_text = _text_tokens(model)
         texts = check_embedding(text["embedding"], n_channels=width, n_tokens=n_text, name="text")
         check_rows(texts, embedding, name="text")
-        mix_in_text(network, model, "text_unet", n_text=n_text, text_weight=params.text_weight)
-        empty_text = encode_empty_text(model) if empty else torch.zeros(1, n_text, width)
+        empty_text = torch.zeros(1, n_text, width)
+        if empty:
+            empty_text = context.keep("empty text", lambda: encode_empty_text(model))
         without = torch.cat([empty_text, without], dim=1)
     without = without.to(context.device, dtype)
     shape = latent_shape(network, model)
@@ -124,6 +126,14 @@ def load_painter(
         model=model, network=network, autoencoder=autoencoder, scheduler=scheduler, shape=shape, condition=condition,
         start=start,
     )  # fmt: skip
+
+
+def _load_mixed(model: Model, n_text: int, text_weight: float, dtype: torch.dtype) -> UNet2DConditionModel:
+    """Return the network for images, and for texts too where there are text tokens."""
+    network: UNet2DConditionModel = load_network(UNet2DConditionModel, model, "image_unet", dtype=dtype)
+    if n_text:
+        mix_in_text(network, model, "text_unet", n_text=n_text, text_weight=text_weight)
+    return network
 
 
 def normalise(tokens: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ def generate(
     """
     embedding = brainlens.choose_variant(embedding, params.variant, name="embedding")
     folder, name, wanted = _find(params.folder, context)
-    pipeline = load_pipeline(folder, context)
+    pipeline = context.keep("pipeline", lambda: load_pipeline(folder, context))
     values = _check_embedding(embedding, pipeline.unet.config.encoder_hid_dim, wanted)
     side = pipeline.unet.config.sample_size
     starts = _check_initial(initial, embedding, side * 2 ** (len(pipeline.movq.config.block_out_channels) - 1))

@@ -56,7 +56,7 @@ def embed_images(
     """
     pixels, labels = choose_images(stimuli, images)
     folder, name = _find(params.folder, context)
-    model, mean, std, size = load_image_text(folder, context)
+    model, mean, std, size = context.keep("model", lambda: load_image_text(folder, context))
     rows = []
     for low in context.progress(range(0, len(pixels), params.batch_size), label="embedding images"):
         part = torch.from_numpy(pixels[low : low + params.batch_size].values)
@@ -101,7 +101,7 @@ def embed_texts(*, texts: xr.Dataset, params: TextParams, context: brainlens.Con
     """
     chosen = choose_caption(texts, params.caption)
     folder, name = _find(params.folder, context)
-    model, *_ = load_image_text(folder, context)
+    model, *_ = context.keep("model", lambda: load_image_text(folder, context))
     tokenizer = load_tokenizer(folder)
     rows, cut = [], []
     strings = chosen.values.astype(object).tolist()
