@@ -1,4 +1,4 @@
-"""The side of the encoders: from embeddings of what was shown to the response of one subject.
+"""The side of the encoders: from embeddings of what was shown to the response of one or several subjects.
 
 Trials are chosen, averaged, aligned with their features and standardised with statistics of the training trials
 alone; what is predicted is labelled, in the unit of the training responses, and computed as it is written, so that
@@ -17,18 +17,20 @@ import xarray as xr
 
 from brainlens.averages import standardize, training_statistics
 from brainlens.compute import Job, Workplace, guarded
-from brainlens.errors import PluginError
+from brainlens.errors import DimensionError, ParameterError, PluginError
 from brainlens.feature_spaces import describe_spaces, match_spaces
 from brainlens.models import ORIGIN, load_trainable, rows_of, start_trainable, with_own_scratch
-from brainlens.records import Component, Input, Params
+from brainlens.records import Component, Entry, Input, Params
 from brainlens.selection import Fold
 from brainlens.store import open_dataset
+from brainlens.subjects import join_models, refuse_apart
 from brainlens.trainable import Trainable
 from brainlens.trials import (
     Preparation,
     Trials,
     align_targets,
     mark_stimuli,
+    named,
     prepare_sites,
     prepare_trials,
     same_labels,
@@ -45,46 +47,83 @@ Statistics = tuple[xr.DataArray, xr.DataArray]
 
 
 def read_trials(work: Workplace, job: Job, preparation: Preparation, *, default: str) -> list[Trials]:
-    """Make the trials of a response ready, and each feature space row for row with them."""
-    (entry,) = job.inputs["response"]
-    response = open_dataset(work.place, entry.name)
-    spaces = [open_dataset(work.place, each.name) for each in job.inputs["features"]]
-    describe_spaces(spaces)
+    """Make the trials of each response ready, and its feature spaces row for row with them."""
+    responses, features = job.inputs["response"], job.inputs["features"]
+    stored = [open_dataset(work.place, entry.name) for entry in responses]
+    spaces = [open_dataset(work.place, each.name) for each in features]
+    if not _of_several_subjects(job.component):
+        describe_spaces(spaces)
+        return [_ready(responses[0], stored[0], spaces, preparation, default=default)]
+    if len(features) not in (1, len(responses)):
+        one_each = f"or one for each of {len(responses)} responses" if len(responses) > 1 else "for one response"
+        raise ParameterError(f"{job.component.name}: expected one features, {one_each}, found {len(features)}.")
+    if len(responses) > 1:
+        refuse_apart(
+            {entry.name: each for entry, each in zip(responses, stored, strict=True)},
+            {entry.name: each for entry, each in zip(features, spaces, strict=True)},
+            called="features",
+        )
+    ready = []
+    for number, (entry, response) in enumerate(zip(responses, stored, strict=True)):
+        with named(f"response {entry.name!r}", of=len(responses)):
+            ready.append(_ready(entry, response, [spaces[number % len(spaces)]], preparation, default=default))
+    return ready
+
+
+def _ready(
+    entry: Entry, response: xr.Dataset, spaces: Sequence[xr.Dataset], preparation: Preparation, *, default: str
+) -> Trials:
+    """Make the trials of one response ready."""
     chosen = select_trials(prepare_sites(response, preparation), preparation, default=default)
     prepared = prepare_trials(chosen, preparation)
     # Averages are trials of their own, with labels of their own: no trial of the features is theirs by its label.
     unused = None if preparation.average else np.setdiff1d(response["trial"].values, chosen["trial"].values)
     aligned = [align_targets(prepared, space, unused=unused, called=_called(space)) for space in spaces]
-    ready = Trials(entry=entry, chosen=chosen, response=prepared, aligned={"features": aligned}, embeddings=spaces)
-    return [ready]
+    return Trials(entry=entry, chosen=chosen, response=prepared, aligned={"features": aligned}, embeddings=spaces)
 
 
 def fit(
     work: Workplace, job: Job, ready: Sequence[Trials], preparation: Preparation
 ) -> tuple[Trainable, list[Statistics]]:
-    """Fit an encoder to standardised trials; return it, and the statistics of the sites."""
-    (trials,) = ready
+    """Fit an encoder to trials that are standardised, each subject by itself; return it, and their statistics."""
     encoder = start_trainable(work, job)
-    statistics = training_statistics(trials.response, standardize=preparation.standardize)
-    response = standardize(trials.response, *statistics)
+    statistics = []
+    for each in ready:
+        with named(f"response {each.entry.name!r}", of=len(ready)):
+            statistics.append(training_statistics(each.response, standardize=preparation.standardize))
+    responses = [standardize(each.response, *own) for each, own in zip(ready, statistics, strict=True)]
+    given: tuple[Any, Any] = _given(job.component, ready[0].aligned["features"]), responses[0]
+    if _of_several_subjects(job.component):
+        given = [each.aligned["features"][0] for each in ready], responses
     with guarded(work.host, job.component, "fitting"):
-        encoder.fit(_given(job.component, trials.aligned["features"]), response)
-    return encoder, [statistics]
+        encoder.fit(*given)
+    return encoder, statistics
 
 
 def describe_model(work: Workplace, ready: Sequence[Trials], statistics: Sequence[Statistics]) -> xr.Dataset:
-    """Return what is stored of a model beside its weights: statistics, labels and ROIs of sites, feature spaces."""
-    return _model_frame(ready[0], *statistics[0])
+    """Return what is stored of a model beside its weights: statistics, labels and ROIs of sites, feature spaces.
+
+    Of several subjects ROIs are not kept: they have their own.
+    """
+    models = [_model_frame(each, *own) for each, own in zip(ready, statistics, strict=True)]
+    return models[0] if len(models) == 1 else join_models([model.drop_dims("roi", errors="ignore") for model in models])
 
 
 def predicting(component: Component, kind: str) -> Component:
     """Return the component as `predict` needs it: with features as only input and no parameters."""
-    inputs = {"features": component.inputs["features"], "response": Input("response", optional=True)}
+    features = replace(component.inputs["features"], many=_of_several_spaces(component))
+    inputs = {"features": features, "response": Input("response", optional=True)}
     return replace(component, params=Params, inputs=inputs)
 
 
 def predict(work: Workplace, job: Job, fitted: xr.Dataset, preparation: Preparation, *, model: str) -> xr.Dataset:
     """Return the responses that a stored model predicts, one for each stimulus or trial of stored features."""
+    if "origins" in fitted.attrs:
+        raise DimensionError(
+            f"predict: expected a model of one subject, found {model!r} of {len(json.loads(fitted.attrs['origins']))}: "
+            f"{fitted.attrs['subject']}. Fit one to the responses of the subject in question, with start={model!r} "
+            "where the encoder can."
+        )
     opened = [open_dataset(work.place, entry.name) for entry in job.inputs["features"]]
     spaces = match_spaces(json.loads(fitted.attrs["features"]), opened, model=model)
     rows = _as_trials(spaces[0])
@@ -121,7 +160,16 @@ def predict_folds(
 
 
 def _given(component: Component, features: Sequence[xr.Dataset]) -> Any:
-    return list(features) if component.inputs["features"].many else features[0]
+    return list(features) if _of_several_spaces(component) else features[0]
+
+
+def _of_several_subjects(component: Component) -> bool:
+    return bool(component.inputs["response"].many)
+
+
+def _of_several_spaces(component: Component) -> bool:
+    """Whether an encoder takes several feature spaces; one of several subjects takes one, in several datasets."""
+    return bool(component.inputs["features"].many and not component.inputs["response"].many)
 
 
 def _called(space: xr.Dataset) -> str:

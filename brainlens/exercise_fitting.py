@@ -130,8 +130,10 @@ def storage_problems(attempt: Attempt) -> Iterator[str]:
     before = {name: item.copy(deep=True) for name, item in given.items()}
     known, wanted, left_out = given.values()
     if _takes_several(attempt):
-        # A decoder of several subjects predicts for one of them, an encoder from all of its feature spaces.
-        listed: Any = ([known], [wanted], left_out) if _decodes(attempt) else ([known], wanted, [left_out])
+        # One of several subjects predicts for one of them.
+        listed: Any = ([known], [wanted], left_out)
+    elif _takes_spaces(attempt):
+        listed = ([known], wanted, [left_out])
     else:
         listed = (known, wanted, left_out)
     fitted = _make(attempt)
@@ -177,7 +179,10 @@ def leak_problems(attempt: Attempt) -> Iterator[str]:
 
 
 def subjects_problems(attempt: Attempt) -> Iterator[str]:
-    """Fit one and two subjects, where the decoder says that it takes several; find the planted map in each."""
+    """Fit one and two subjects, where the component says that it takes several; find the planted map in each.
+
+    A decoder predicts for each of its subjects, an encoder for one that it is fitted to from the model of both.
+    """
     name = f"component {attempt.component.name!r}"
     if not _takes_several(attempt):
         raise NotApplicable(f"{name} takes one response at a time.")
@@ -185,8 +190,12 @@ def subjects_problems(attempt: Attempt) -> Iterator[str]:
     registry = attempt.registry(response=response, other=_other_subject(response), target=target)
     for model, given in (("one", ["response"]), ("two", ["response", "other"])):
         fit_attempt(attempt, registry, model, response=given)
-        for each in given:
-            score = min(_identify(attempt, registry, model, known=each))
+        for each in given if _decodes(attempt) else given[:1]:
+            own, known = model, each if _decodes(attempt) else None
+            if not _decodes(attempt):
+                own = f"own/{model}"
+                fit_attempt(attempt, registry, own, response=each, start=model)
+            score = min(_identify(attempt, registry, own, known=known))
             if not score >= LEAST_SCORE:
                 yield (
                     f"{name}: expected two-way identification of at least {LEAST_SCORE} (chance 0.5) for "
@@ -203,7 +212,7 @@ def subjects_problems(attempt: Attempt) -> Iterator[str]:
 def spaces_problems(attempt: Attempt) -> Iterator[str]:
     """Fit two feature spaces, where the encoder says that it takes several; of one the responses know nothing."""
     name = f"component {attempt.component.name!r}"
-    if not _takes_several(attempt):
+    if not _takes_spaces(attempt):
         raise NotApplicable(f"{name} takes one feature space at a time.")
     target = attempt.study["target"]
     noise = np.random.default_rng(3).standard_normal(target["embedding"].shape).astype(np.float32)
@@ -258,7 +267,12 @@ def _decodes(attempt: Attempt) -> bool:
 
 
 def _takes_several(attempt: Attempt) -> bool:
-    return bool(attempt.component.inputs["response" if _decodes(attempt) else "features"].many)
+    return bool(attempt.component.inputs["response"].many)
+
+
+def _takes_spaces(attempt: Attempt) -> bool:
+    inputs = attempt.component.inputs
+    return not _decodes(attempt) and inputs["features"].many and not inputs["response"].many
 
 
 def _values(attempt: Attempt, predicted: xr.Dataset, rows: np.ndarray | None = None) -> np.ndarray:

@@ -107,8 +107,8 @@ class Component:
         Name of each input dataset to its kind (`"embedding"`) or an `Input`. Decoders have `response` and `target`,
         encoders `features` and `response`, whose kinds may be narrowed here. A decoder may name further embeddings of
         the same stimuli, which its `fit` gets by name, row for row its trials. An optional input that is not given
-        comes as None. A decoder of several subjects at once says `Input("response", many=True)`, an encoder of several
-        feature spaces `Input("embedding", many=True)` of `features`.
+        comes as None. A decoder or encoder of several subjects at once says `Input("response", many=True)`, an encoder
+        of several feature spaces `Input("embedding", many=True)` of `features`.
     output
         Kinds of the datasets that come out.
     uses_device
@@ -408,17 +408,15 @@ def _follow_response(name: str, inputs: dict[str, Input]) -> None:
         inputs[key] = replace(inputs[key], many=inputs["response"].many)
 
 
-def _refuse_other_inputs(name: str, inputs: Mapping[str, Input]) -> None:
+def _refuse_other_inputs(name: str, inputs: dict[str, Input]) -> None:
     for key in inputs.keys() - _ROLE_INPUTS["encoder"].keys():
         raise PluginError(
             f"component {name!r}: expected the inputs 'features' and 'response' only, found {key!r} of kind "
             f"{inputs[key].kind!r}. Make it a parameter, or 'features' several: Input('embedding', many=True)."
         )
+    # One feature space, in one dataset for all subjects or one for each.
     if inputs["response"].many:
-        raise PluginError(
-            f"component {name!r}: expected one response, found Input(many=True) for 'response': an encoder is fitted "
-            "to one subject. Say it of 'features'."
-        )
+        inputs["features"] = replace(inputs["features"], many=True)
 
 
 def _with_text_paths(value: Any) -> Any:

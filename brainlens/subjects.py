@@ -19,14 +19,16 @@ from brainlens.trials import site_of
 ORIGIN = ("space", "affine", "volume_shape", "mask_sha256")
 
 
-def refuse_apart(responses: Mapping[str, xr.Dataset], targets: Mapping[str, xr.Dataset]) -> None:
-    """Refuse responses that one decoder cannot be fitted to; both by the names that they are stored under.
+def refuse_apart(
+    responses: Mapping[str, xr.Dataset], targets: Mapping[str, xr.Dataset], *, called: str = "targets"
+) -> None:
+    """Refuse responses that one model cannot be fitted to; both by the names that they are stored under.
 
     Raises
     ------
     DimensionError
         If two responses are of one subject, of different units or kinds of site, or the targets are of different
-        models, channels or tokens.
+        models, channels or tokens. `called` is what these are called.
     """
     names: dict[str, str] = {}
     for name, response in responses.items():
@@ -43,15 +45,15 @@ def refuse_apart(responses: Mapping[str, xr.Dataset], targets: Mapping[str, xr.D
         names[subject] = name
     _refuse_differing(responses, "responses of one unit", lambda each: each.attrs.get("units"), "Convert one of them.")
     _refuse_differing(responses, "sites of one kind", site_of, "Fit volumes and surfaces apart.")
-    remedy = "Give targets of one model, with the same labels."
-    _refuse_differing(targets, "targets of one model", lambda each: each.attrs.get("model"), remedy)
+    remedy = f"Give {called} of one model, with the same labels."
+    _refuse_differing(targets, f"{called} of one model", lambda each: each.attrs.get("model"), remedy)
     (first, one), *others = targets.items()
     for name, other in others:
         for dim in ("token", "channel"):
             if _labels(one, dim) != _labels(other, dim):
                 found = f"{other.sizes.get(dim, 0)} in {name!r} and {one.sizes.get(dim, 0)} in {first!r}"
                 raise DimensionError(
-                    f"fit: expected the same {dim} labels in all targets, found others: {found}. {remedy}"
+                    f"fit: expected the same {dim} labels in all {called}, found others: {found}. {remedy}"
                 )
 
 

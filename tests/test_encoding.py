@@ -39,6 +39,7 @@ def brainlens_components():
         component("toy", "Linear"),
         component("toy.bands", "Linear", inputs={"features": brainlens.Input("embedding", many=True)}),
         component("toy.warm", "Warm"),
+        component("toy.shared", "Shared", inputs={"response": brainlens.Input("response", many=True)}),
         brainlens.Component(
             name="toy.decoder", role="decoder", summary="D.", version="1", target="brainlens_toy_decoder:Decoder"
         ),
@@ -91,6 +92,21 @@ class Warm(Linear):
     def fit(self, features, response):
         super().fit(features, response)
         self.coef_ = (self.coef_ + getattr(self, "first", self.coef_)) / 2
+
+
+class Shared(brainlens.Trainable):
+    def start_from(self, state, model):
+        self.before_ = state["mean_"]
+
+    def fit(self, features, response):
+        FITS.append((features, response))
+        self.mean_ = np.concatenate([each["response"].values.mean(axis=0) for each in response])
+        self.channels_ = np.stack([each["embedding"].values.mean(axis=0) for each in features])
+
+    def predict(self, features):
+        PREDICTIONS.append(features)
+        values = np.tile(self.mean_, (features.sizes["trial"], 1)).astype(np.float32)
+        return xr.Dataset({"response": (("trial", "voxel"), values)})
 
 
 class Decoder(brainlens.Trainable):
@@ -275,6 +291,96 @@ def test_several_feature_spaces_come_in_the_order_of_the_model(
     xr.testing.assert_equal(first, other)
     assert fit(registry, "alone", component="toy.bands")
     assert isinstance(work().FITS[-1][0], list)
+
+
+def other_subject(response: xr.Dataset, subject: str = "subj02") -> xr.Dataset:
+    """Return the same trials of fewer sites, of which none lies in an ROI."""
+    other = response.isel(voxel=slice(3, None)).drop_vars(["roi_mask", "roi"]).assign_attrs(subject=subject)
+    return other.assign(response=other["response"] + 5)
+
+
+def test_several_subjects_are_fitted_each_standardised_by_itself(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("other", other_subject(study["response"]))
+    fit(registry, component="toy.shared", response=["response", "other"])
+    features, responses = work().FITS[-1]
+    assert [each.attrs["subject"] for each in responses] == ["subj01", "subj02"]
+    assert [each.sizes["voxel"] for each in responses] == [N_VOXELS, N_VOXELS - 3]
+    for each in responses:
+        np.testing.assert_allclose(each["response"].mean("trial"), 0, atol=1e-5)
+    # One dataset of features serves both; row for row each.
+    for space, response in zip(features, responses, strict=True):
+        wanted = study["features"]["embedding"].sel(stimulus=response["stimulus_id"].values)
+        np.testing.assert_array_equal(space["embedding"].values, wanted.values)
+    stored = registry["m"]
+    assert stored.sizes["voxel"] == 2 * N_VOXELS - 3
+    assert stored["subject"].values.tolist() == ["subj01"] * N_VOXELS + ["subj02"] * (N_VOXELS - 3)
+    assert "roi" not in stored.variables
+
+
+def test_features_may_be_given_for_each_subject(registry: brainlens.Registry, study: dict[str, xr.Dataset]) -> None:
+    registry.put("other", other_subject(study["response"]))
+    registry.put("again", study["features"].isel(stimulus=slice(None, None, -1)))
+    fit(registry, component="toy.shared", response=["response", "other"], features=["features", "again"])
+    features, _ = work().FITS[-1]
+    np.testing.assert_array_equal(features[0]["embedding"].values, features[1]["embedding"].values)
+
+
+def test_a_model_of_several_subjects_is_fitted_on_to_the_one_that_is_predicted(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("other", other_subject(study["response"]))
+    registry.put("third", other_subject(study["response"], "subj03").isel(voxel=slice(2)))
+    fit(registry, component="toy.shared", response=["response", "other"])
+    with pytest.raises(brainlens.DimensionError) as caught:
+        registry.predict("m", features="features")
+    assert str(caught.value) == (
+        "predict: expected a model of one subject, found 'm' of 2: subj01, subj02. Fit one to the responses of the "
+        "subject in question, with start='m' where the encoder can."
+    )
+    fit(registry, "own", component="toy.shared", response="third", start="m")
+    predicted = registry[registry.predict("own", features="features")]
+    assert predicted.attrs["subject"] == "subj03"
+    assert predicted.sizes["voxel"] == 2
+    # The start met stimuli in training, and so has what began with it.
+    assert predicted["in_training"].values.any()
+    assert isinstance(work().PREDICTIONS[-1], xr.Dataset)
+
+
+def test_subjects_that_do_not_go_together_are_refused_and_nothing_is_stored(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("other", other_subject(study["response"]))
+    registry.put("same", other_subject(study["response"], "subj01"))
+    registry.put("more", study["features"].assign_attrs(model="dino"))
+    before = registry.list()
+    refused = [
+        (
+            {"response": ["response", "same"]},
+            brainlens.DimensionError,
+            "fit: expected each response of another subject, found 'response' and 'same' both of 'subj01'.",
+        ),
+        (
+            {"response": ["response", "other"], "features": ["features", "more"]},
+            brainlens.DimensionError,
+            "fit: expected features of one model, found 'clip' in 'features' and 'dino' in 'more'. Give features of",
+        ),
+        (
+            {"response": "response", "features": ["features", "more"]},
+            brainlens.ParameterError,
+            "toy.shared: expected one features, for one response, found 2.",
+        ),
+    ]
+    for given, error, text in refused:
+        with pytest.raises(error) as caught:
+            fit(registry, component="toy.shared", **given)
+        assert str(caught.value).startswith(text)
+    with pytest.raises(brainlens.ParameterError, match="^cross_predict: expected one response, found 2"):
+        registry.cross_predict(
+            "toy.shared", response=["response", "other"], features="features", leave_out="run", name="x"
+        )
+    assert registry.list() == before
 
 
 def test_left_out_trials_never_touch_what_is_learnt(registry: brainlens.Registry, study: dict[str, xr.Dataset]) -> None:

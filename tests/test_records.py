@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +103,19 @@ def test_records_do_not_change() -> None:
             {"role": "encoder", "inputs": {"prior": "embedding"}},
             "component 'toy.look': expected the inputs 'features' and 'response' only, found 'prior' of kind",
         ),
-        (
-            {"role": "encoder", "inputs": {"response": Input("response", many=True)}},
-            "component 'toy.look': expected one response, found Input(many=True) for 'response': an encoder is fitted",
-        ),
     ],
 )
 def test_a_malformed_component_is_refused(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(brainlens.PluginError) as caught:
         component(**changes)
     assert str(caught.value).startswith(text)
+
+
+def test_features_of_an_encoder_are_several_where_its_responses_are() -> None:
+    declared = component(role="encoder", inputs={"response": Input("response", many=True)})
+    assert declared.inputs["features"].many
+    # A copy of a record is checked again.
+    assert replace(declared, summary="Another.").inputs == declared.inputs
 
 
 @pytest.mark.parametrize("role", ["importer", "embedder", "decoder", "encoder", "generator", "analysis", "exporter"])
