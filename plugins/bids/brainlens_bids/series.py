@@ -1,0 +1,240 @@
+"""Everything about the runs of an import that is known before the first voxel is read, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+import brainlens
+from brainlens_bids import RunsParams, SitesParams, StudyParams
+from brainlens_bids.confounds import Confounds, read_confounds
+from brainlens_bids.events import read_events
+from brainlens_bids.images import Image, check_same_grid, header_t_r, open_image, read_sites
+from brainlens_bids.layout import (
+    Run,
+    check_sources,
+    find_events,
+    find_runs,
+    open_dataset,
+    read_sidecars,
+)
+from brainlens_bids.regions import find_sites, given_mask, handle_empty_rois, run_masks
+
+# Header and sidecar round differently.
+_T_R_TOLERANCE_S = 1e-3
+
+
+@dataclass(frozen=True)
+class Series:
+    """One run: its image, confounds and events; `events_path` is '' where there are none."""
+
+    run: Run
+    image: Image
+    confounds: Confounds
+    events: pd.DataFrame
+    events_path: str
+
+
+@dataclass(frozen=True)
+class Study:
+    """All runs of an import, the voxels that are read of each, `t_r` in s, and `slice_time_ref` in parts of it."""
+
+    series: Sequence[Series]
+    mask: np.ndarray
+    sites: xr.Dataset
+    t_r: float
+    slice_time_ref: float
+
+
+def prepare(params: StudyParams, context: brainlens.Context, *, want_events: bool) -> Study:
+    """Find and check the files of all runs; of the images, only headers are read.
+
+    Parameters
+    ----------
+    params
+        Which runs and voxels.
+    context
+        Notes every file.
+    want_events
+        Whether the events of the raw dataset are read.
+
+    Raises
+    ------
+    ParameterError
+        If a file is missing, empty or of another subject, or runs differ in their repetition time.
+    DimensionError
+        If runs, masks or ROIs lie on different grids, or a table does not fit its image.
+    RegistryError
+        If a dataset is missing.
+    """
+    runs = find_runs(params, context)
+    raw = open_dataset(params.raw, context) if params.raw else None
+    images = [open_image(context.source(run.bold), what="bold", n_dims=4) for run in runs]
+    for image in images[1:]:
+        check_same_grid(image, images[0], what="bold")
+    fields = [_read_fields(run, params, raw, context) for run in runs]
+    t_r = _agree_t_r(params, runs, images, fields)
+    tables: list[tuple[pd.DataFrame, str]] = [(pd.DataFrame(), "")] * len(runs)
+    if want_events:
+        paths = [context.source(find_events(run, _raw(raw))) for run in runs]
+        tables = [(read_events(path), str(path)) for path in paths]
+    confounds = [read_confounds(params, run, image.n_volumes, context) for run, image in zip(runs, images, strict=True)]
+    space = params.space or "native"
+    subject = {"subject": params.subject, "space": space}
+    if params.mask:
+        mask = given_mask(params, context, reference=images[0], **subject)
+    else:
+        mask = run_masks(params, runs, context, reference=images[0])
+    sites = find_sites(params, context, reference=images[0], mask=mask, **subject)
+    series = [
+        Series(run, image, chosen, table, path)
+        for run, image, chosen, (table, path) in zip(runs, images, confounds, tables, strict=True)
+    ]
+    return Study(series, mask, sites, t_r, _agree_slice_time(fields, t_r))
+
+
+def read_run(series: Series, mask: np.ndarray) -> tuple[np.ndarray, str]:
+    """Read the wanted voxels of one run: (time, voxel), float32, and the digest of what was read.
+
+    Raises
+    ------
+    ParameterError
+        If the file is damaged or cut short.
+    """
+    values = np.empty((series.image.n_volumes, int(mask.sum())), np.float32)
+    return values, read_sites(series.image, mask, values, what="bold")
+
+
+def find_bad_voxels(values: np.ndarray, *, of_mean: bool) -> dict[str, np.ndarray]:
+    """Find voxels of one run that cannot be analysed.
+
+    Parameters
+    ----------
+    values
+        Shape (n_volumes, n_voxels), as in the file.
+    of_mean
+        Whether % of the mean are wanted, which must then be above 0.
+
+    Returns
+    -------
+    dict
+        Reason to bool of shape (n_voxels,); a voxel has one reason at most.
+    """
+    broken = ~np.isfinite(values).all(axis=0)
+    constant = (values == values[0]).all(axis=0) & ~broken
+    low = np.zeros(len(broken), bool)
+    if of_mean:
+        with np.errstate(invalid="ignore", over="ignore"):
+            low = ~(values.mean(axis=0, dtype=np.float64) > 0) & ~broken & ~constant
+    return {"not finite": broken, "constant within a run": constant, "mean not above 0 in a run": low}
+
+
+def drop_bad_voxels(
+    sites: xr.Dataset, facts: Sequence[Mapping[str, np.ndarray]], params: SitesParams, context: brainlens.Context
+) -> xr.Dataset:
+    """Refuse or drop voxels that are bad in some run; an ROI that loses all its voxels is empty.
+
+    Raises
+    ------
+    ParameterError
+        If there are bad voxels and they are not to be dropped, or none is left.
+    """
+    reasons = {reason: np.any([found[reason] for found in facts], axis=0) for reason in facts[0] if reason != "digest"}
+    any_bad = np.any(list(reasons.values()), axis=0)
+    if not any_bad.any():
+        return sites
+    ijk = np.stack([sites[name].values for name in "ijk"], axis=1)
+    told = "; ".join(
+        f"{bad.sum()} {reason} (first at i, j, k = {tuple(ijk[bad][0].tolist())})"
+        for reason, bad in reasons.items()
+        if bad.any()
+    )
+    found = f"{any_bad.sum()} of {any_bad.size} voxels of the mask: {told}"
+    if params.bad_voxels == "error" or any_bad.all():
+        raise brainlens.ParameterError(
+            f"images: expected finite values that change within each run, found something else in {found}. Use a "
+            "tighter mask, or leave these voxels out with bad_voxels='drop'."
+        )
+    context.log.warning("bids: dropped %s", found)
+    kept = sites.isel(voxel=~any_bad).assign_attrs(n_dropped_voxels=int(any_bad.sum()))
+    return handle_empty_rois(kept, params=params, where="among the voxels that are not bad")
+
+
+def _raw(raw: Path | None) -> Path:
+    if raw is None:
+        raise brainlens.ParameterError(
+            "raw: expected the folder of the raw dataset, which holds the events, found ''. Give raw."
+        )
+    return raw
+
+
+def _read_fields(
+    run: Run, params: RunsParams, raw: Path | None, context: brainlens.Context
+) -> tuple[dict[str, Any], str]:
+    """Return what the sidecars say, those of the derivatives before those of the raw data, and the first one's path."""
+    roots = [open_dataset(params.derivatives, context)] if params.derivatives else []
+    fields: dict[str, Any] = {}
+    used: list[Path] = []
+    for root in [*roots, *([raw] if raw else [])]:
+        found, paths = read_sidecars(run, root)
+        if paths and root in roots:
+            check_sources(run, found, paths)
+        fields = {**found, **fields}
+        used += [context.source(path) for path in paths]
+    return fields, str(used[0]) if used else ""
+
+
+def _agree_t_r(
+    params: RunsParams, runs: Sequence[Run], images: Sequence[Image], fields: Sequence[tuple[dict[str, Any], str]]
+) -> float:
+    """Return the repetition time that sidecars and headers agree on."""
+    if params.t_r:
+        return params.t_r
+    found: list[tuple[float, str]] = []
+    for run, image, (field, path) in zip(runs, images, fields, strict=True):
+        header, sidecar = header_t_r(image), field.get("RepetitionTime", 0)
+        if not isinstance(sidecar, int | float) or sidecar < 0:
+            raise brainlens.ParameterError(
+                f"sidecar {path!r}, field 'RepetitionTime': expected seconds above 0, found {sidecar!r}. Repair it, or "
+                "give t_r in s."
+            )
+        if header and sidecar and abs(header - sidecar) > _T_R_TOLERANCE_S:
+            raise brainlens.ParameterError(
+                f"bold {str(run.bold)!r}: expected the repetition time of its sidecar {path!r}, {sidecar} s, found "
+                f"{header} s in its header. Give t_r in s, whichever is right."
+            )
+        if not (header or sidecar):
+            raise brainlens.ParameterError(
+                f"bold {str(run.bold)!r}: expected a repetition time in its sidecar, field 'RepetitionTime', or its "
+                "header, found none. Give t_r in s."
+            )
+        found.append((float(sidecar or header), str(run.bold)))
+    for t_r, path in found[1:]:
+        if abs(t_r - found[0][0]) > _T_R_TOLERANCE_S:
+            raise brainlens.ParameterError(
+                f"bold {path!r}: expected the repetition time of {found[0][1]!r}, {found[0][0]} s, found {t_r} s. "
+                "Import these runs apart, or give t_r in s."
+            )
+    return found[0][0]
+
+
+def _agree_slice_time(fields: Sequence[tuple[dict[str, Any], str]], t_r: float) -> float:
+    """Return the moment that slice timing was corrected to, in parts of t_r; 0 where nothing says it."""
+    starts = [float(field["StartTime"]) if _is_number(field.get("StartTime")) else 0.0 for field, _ in fields]
+    for start, (_, path) in zip(starts, fields, strict=True):
+        if not 0 <= start <= t_r or abs(start - starts[0]) > _T_R_TOLERANCE_S:
+            raise brainlens.ParameterError(
+                f"sidecar {path!r}, field 'StartTime': expected the same part of the repetition time {t_r} s in all "
+                f"runs, {starts[0]} s in the first, found {start} s. Repair it, or import these runs apart."
+            )
+    return round(starts[0] / t_r, 6)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
