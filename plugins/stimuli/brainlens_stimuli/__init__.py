@@ -1,0 +1,46 @@
+"""Stimuli from folders, stacks, tables and videos, and their embeddings; this module only describes the components."""
+
+from __future__ import annotations
+
+import brainlens
+from brainlens_stimuli.params import OpenClipImageParams, OpenClipTextParams
+
+_CLIP = "Radford et al. (2021). Learning transferable visual models from natural language supervision. ICML."
+_OPEN_CLIP = "Cherti et al. (2023). Reproducible scaling laws for contrastive language-image learning. CVPR."
+
+# Stimuli, or images that were made from trials: one of both.
+_LOOKED_AT = {
+    "stimuli": brainlens.Input("stimulus_image", optional=True),
+    "images": brainlens.Input("image", optional=True),
+}
+
+
+@brainlens.hookimpl
+def brainlens_components() -> tuple[brainlens.Component, ...]:
+    """Return importers and embedders."""
+    return (
+        brainlens.Component(
+            name="stimuli.open_clip_image",
+            role="embedder",
+            summary="images by any open_clip model: pooled, projected, tokens, or any layer",
+            version="1",
+            target="brainlens_stimuli.open_clip_model:embed_images",
+            params=OpenClipImageParams,
+            inputs=_LOOKED_AT,
+            output=("embedding",),
+            uses_device=True,
+            citations=(_CLIP, _OPEN_CLIP),
+        ),
+        brainlens.Component(
+            name="stimuli.open_clip_text",
+            role="embedder",
+            summary="texts by the text tower of any open_clip model",
+            version="1",
+            target="brainlens_stimuli.open_clip_model:embed_texts",
+            params=OpenClipTextParams,
+            inputs={"texts": "stimulus_text"},
+            output=("embedding",),
+            uses_device=True,
+            citations=(_CLIP, _OPEN_CLIP),
+        ),
+    )
