@@ -1,19 +1,37 @@
-"""What each region encodes: patterns that are active in an ROI, decoded, painted and named."""
+"""What each region encodes: decoding ROI by ROI, and patterns that are active in one, painted and named."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import brainlens
-from brainlens_roi.params import ConceptParams, PaintParams, PatternParams
+from brainlens_roi.params import ConceptParams, DecodeParams, PaintParams, PatternParams
 
 _BRAIN_DIFFUSER = "Ozcelik & VanRullen (2023), Scientific Reports 13:15666, doi:10.1038/s41598-023-42891-8"
+_FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
+_PERMUTATION = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
+_RIDGE = "Hoerl & Kennard (1970), Technometrics 12:55, doi:10.1080/00401706.1970.10488634"
 
 
 @brainlens.hookimpl
 def brainlens_components() -> Iterable[brainlens.Component]:
     """Name the components of this plugin."""
     return [
+        brainlens.Component(
+            name="roi.decode",
+            role="analysis",
+            summary="Scores of decoding from each ROI alone, with each left out, or from growing sets of ROIs.",
+            version="1",
+            target="brainlens_roi.decode:decode",
+            params=DecodeParams,
+            inputs={
+                "response": brainlens.Input("response", many=True),
+                "target": brainlens.Input("embedding", optional=True),
+            },
+            output=("score",),
+            uses_device=True,
+            citations=(_RIDGE, _PERMUTATION, _FDR),
+        ),
         brainlens.Component(
             name="roi.patterns",
             role="analysis",

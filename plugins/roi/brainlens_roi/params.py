@@ -53,3 +53,50 @@ class ConceptParams(brainlens.Params):
         0.01, gt=0, description="What cosines are divided by before they become shares (CLIP: 0.01)."
     )
     n_resamples: int = Field(2000, ge=100, description="Bootstrap samples of images behind each interval.")
+
+
+class DecodeParams(brainlens.Params):
+    """Parameters of `roi.decode`."""
+
+    rois: tuple[str, ...] = Field(
+        (), description="ROI expressions, such as 'V1' or 'FFA + OFA'. None: every ROI of the response."
+    )
+    mode: Literal["alone", "left_out", "growing"] = Field(
+        "alone",
+        description="Decode from each ROI alone; from all sites but those of each ROI; or from the first ROI, the "
+        "first two, and so on.",
+    )
+    within: str = Field("", description="For 'left_out': sites that ROIs are left out of, an expression; '': all.")
+    order: Literal["given", "score"] = Field(
+        "given",
+        description="Order of growing sets: as `rois` says, or best first, by predictions of training trials that are "
+        "left out, in each fold anew.",
+    )
+    cv_by: str = Field(
+        "stimulus_id",
+        min_length=1,
+        description="Trial coordinate of the folds, such as 'stimulus_id' or 'run'; 'split': fitted on train, tested "
+        "on test.",
+    )
+    n_folds: int = Field(5, ge=0, description="Number of folds; 0: one for each value of `cv_by`, left out in turn.")
+    average: bool = Field(
+        True, description="Average the showings of each stimulus; those of one run, say, where folds are by 'run'."
+    )
+    standardize: Literal["training", "center", "none"] = Field(
+        "training", description="What each site is scaled with, in each fold: statistics of its training trials."
+    )
+    classes: str = Field(
+        "stimulus_id", min_length=1, description="Trial coordinate that is decoded where there is no target embedding."
+    )
+    channels: tuple[str, ...] = Field(
+        (), description="Channels of the target with a score (R2) of their own, by label; '*': all of them."
+    )
+    n_voxels: int = Field(0, ge=0, description="Sites that are drawn from each set, so that all have as many; 0: all.")
+    n_draws: int = Field(10, ge=1, description="How often `n_voxels` sites are drawn; scores are means over draws.")
+    n_permutations: int = Field(1000, ge=0, description="How often labels are shuffled for p-values; 0: none.")
+    penalties: Literal["anew", "kept"] = Field(
+        "anew",
+        description="Whether shuffled labels choose their penalties anew, or keep those of the true ones: many times "
+        "faster, but p-values are then slightly too small.",
+    )
+    n_resamples: int = Field(2000, ge=100, description="Bootstrap samples behind each interval.")
