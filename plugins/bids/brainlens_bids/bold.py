@@ -63,7 +63,7 @@ def read(*, params: BoldParams, context: brainlens.Context) -> Mapping[str, xr.D
     _check_filter(params, study.t_r)
     folder = Folder(context.scratch)
     pieces = [_cut(series, study, params, folder) for series in context.progress(study.series, label="reading runs")]
-    refuse_copies(pieces, [series.run.bold for series in study.series])
+    refuse_copies(pieces, [series.run.bold for series in study.series], what="bold")
     sites = drop_bad_voxels(study.sites, [piece.facts for piece in pieces], params, context)
     if "roi_mask" in sites:
         sites = brainlens.sort_by_roi(sites)

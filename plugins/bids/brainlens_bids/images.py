@@ -37,6 +37,7 @@ _BROKEN = (
     ValueError,
     KeyError,
     OverflowError,
+    RuntimeError,
 )
 
 

@@ -89,7 +89,7 @@ def file_state(path: Path) -> list[Any]:
     return [str(path), state.st_size, state.st_mtime_ns]
 
 
-def refuse_copies(pieces: Sequence[Piece], paths: Sequence[Path]) -> None:
+def refuse_copies(pieces: Sequence[Piece], paths: Sequence[Path], *, what: str) -> None:
     """Refuse files whose values are those of another one, as after a mistaken copy.
 
     Raises
@@ -102,7 +102,7 @@ def refuse_copies(pieces: Sequence[Piece], paths: Sequence[Path]) -> None:
         digest = piece.facts["digest"].tobytes()
         if digest in seen:
             raise brainlens.ParameterError(
-                f"bold {str(path)!r}: expected values of its own, found those of {str(seen[digest])!r} again. One of "
+                f"{what} {str(path)!r}: expected values of its own, found those of {str(seen[digest])!r} again. One of "
                 "them is a copy under another name: download it again."
             )
         seen[digest] = path

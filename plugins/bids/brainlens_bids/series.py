@@ -127,7 +127,7 @@ def find_bad_voxels(values: np.ndarray, *, of_mean: bool) -> dict[str, np.ndarra
         Reason to bool of shape (n_voxels,); a voxel has one reason at most.
     """
     broken = ~np.isfinite(values).all(axis=0)
-    constant = (values == values[0]).all(axis=0) & ~broken
+    constant = (values == values[0]).all(axis=0) & ~broken & (len(values) > 1)
     low = np.zeros(len(broken), bool)
     if of_mean:
         with np.errstate(invalid="ignore", over="ignore"):

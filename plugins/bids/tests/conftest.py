@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -231,6 +233,40 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> World:
         (root / "dataset_description.json").write_text(json.dumps({"Name": "simulated", "BIDSVersion": "1.10.0"}))
     (world.raw / f"task-{TASK}_bold.json").write_text(json.dumps({"RepetitionTime": T_R, "TaskName": TASK}))
     return world
+
+
+# One process, forked, since what the plugin imports takes seconds.
+KILLED = """
+import os, signal, sys
+import brainlens
+from brainlens_bids import betas, bold, series
+
+read_sites = series.read_sites
+
+def stop_in_the_third(image, *more, **named):
+    found = read_sites(image, *more, **named)
+    if "ses-post_task-objects_run-1" in image.path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+series.read_sites = stop_in_the_third
+for name in ("bids.bold", "bids.betas"):
+    child = os.fork()
+    if not child:
+        registry = brainlens.open(os.path.join(sys.argv[1], name + ".zarr"), quiet=True)
+        registry.ingest(name, "made", raw=sys.argv[2], derivatives=sys.argv[3], subject="01", task="objects",
+                        sessions="pre,post", runs="1-2", space="MNI152NLin2009cAsym")
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+"""
+
+
+@pytest.fixture(scope="session")
+def killed(published: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the registries of two imports that were killed when the third of four runs had been read."""
+    place = tmp_path_factory.mktemp("killed")
+    subprocess.run([sys.executable, "-c", KILLED, place, published.raw, published.derivatives], check=True)
+    return {name: place / f"{name}.zarr" for name in ("bids.bold", "bids.betas")}
 
 
 @pytest.fixture
