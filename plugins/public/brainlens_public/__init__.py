@@ -1,0 +1,164 @@
+"""Public data sets of the field, each by a named importer, from your own copy, in the layout in which it is given out.
+
+Only the parameters and the component records are here; the work is done in the other modules of this package.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+import brainlens
+from brainlens_public import terms
+
+
+def _as_tuple(value: Any) -> Any:
+    """Let one text stand for a tuple of one."""
+    return ((value,) if value else ()) if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+AverageOver = Literal["volume", "block", "run"]
+BadSites = Literal["error", "drop"]
+BAD_SITES = "What to do with sites that are not finite, or constant"
+
+
+class SeriesParams(brainlens.Params):
+    """How time series become trials; the base of two importers."""
+
+    average_over: AverageOver = Field(
+        "block",
+        description="One trial per labelled volume, per uninterrupted showing of a stimulus, or per run and stimulus.",
+    )
+    detrend: Literal["none", "linear"] = Field("none", description="Trend removed within each run, its mean with it.")
+    standardize_runs: Literal["none", "zscore_sample", "psc"] = Field(
+        "none", description="Standardisation of all volumes of a run: none, z-score, or % signal change."
+    )
+    bad_sites: BadSites = Field("error", description=f"{BAD_SITES} within a run.")
+
+
+class HaxbyParams(SeriesParams):
+    """Parameters of the importer `public.haxby`."""
+
+    root: str = Field(
+        min_length=1,
+        description="Folder haxby2001 as nilearn.datasets.fetch_haxby leaves it; or that of PyMVPA's half slice.",
+    )
+    subject: Literal["subj1", "subj2", "subj3", "subj4", "subj5", "subj6"] = Field(
+        description="Person scanned, as the folders are called."
+    )
+    sites: Texts = Field(
+        ("usual",),
+        min_length=1,
+        description="ROIs whose voxels are imported: vt, face, house, face_little, house_little, brain (mask.nii.gz). "
+        "'usual': vt, or the brain of the half slice.",
+    )
+    outputs: Literal["response", "bold", "both"] = Field(
+        "response", description="Trials with their categories, the time series as it is in the file, or both."
+    )
+
+
+class MiyawakiParams(SeriesParams):
+    """Parameters of the importer `public.miyawaki`."""
+
+    root: str = Field(
+        min_length=1,
+        description="Folder miyawaki2008 as nilearn.datasets.fetch_miyawaki2008 leaves it; or of V1_mean_figure.mat.",
+    )
+    random: str = Field(
+        "all",
+        min_length=1,
+        description="Runs of random images, such as '1-20'; 'all', or 'none'. They are split train.",
+    )
+    figure: str = Field(
+        "all", min_length=1, description="Runs of figures and letters, such as '1-12'; 'all', or 'none'. Split test."
+    )
+    delay: int = Field(
+        2, ge=0, le=10, description="Haemodynamic delay in volumes: a volume shows the image of so many volumes before."
+    )
+    rois: Literal["all", "none"] = Field("all", description="Whether the masks of visual areas become ROIs.")
+
+
+class BDataParams(brainlens.Params):
+    """Parameters of the importer `public.god`."""
+
+    files: Texts = Field(
+        min_length=1, description="BData files of bdpy (.h5) of one subject, such as Subject1.h5; trials are joined."
+    )
+    subject: str = Field(min_length=1, description="Person scanned, such as 'Subject1'.")
+    study: Literal["god", "deep_reconstruction", "other"] = Field(
+        "god", description="Which study the files are of: Generic Object Decoding, Deep Image Reconstruction, another."
+    )
+    data_types: Texts = Field(
+        ("training", "perception"),
+        min_length=1,
+        description="Which trials of a file with a column DataType: training, perception (test), imagery (test).",
+    )
+    splits: Texts = Field(
+        (), description="Split of each file without a column DataType, train or test, in the order of the files."
+    )
+    stimulus_key: str = Field(
+        "", description="Column of the stimulus; '' takes stimulus_id, stimulus_name or Label, the first that is there."
+    )
+    sites: Texts = Field(
+        ("all",), min_length=1, description="ROIs whose voxels are imported, such as 'VC'; 'all': every voxel."
+    )
+    unlabelled: Literal["error", "drop"] = Field(
+        "error", description="What to do with rows whose stimulus is not a number, such as rest."
+    )
+    units: str = Field("as published", min_length=1, description="Unit of the values, which the files do not say.")
+    bad_sites: BadSites = Field("error", description=f"{BAD_SITES} over all rows.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        known = ("training", "perception", "imagery")
+        strange = [name for name in self.data_types if name not in known]
+        if strange:
+            raise ValueError(f"data_types: expected {', '.join(known)}, found {strange[0]!r}")
+        if self.splits and (len(self.splits) != len(self.files) or not {*self.splits} <= {"train", "val", "test"}):
+            raise ValueError(
+                f"splits: expected train, val or test for each of {len(self.files)} files, found {self.splits}"
+            )
+        return self
+
+
+_SUMMARIES = {
+    "public.haxby": "Haxby et al. 2001 as nilearn fetches it: blocks of eight categories, with ROIs",
+    "public.miyawaki": "Miyawaki et al. 2008 as nilearn fetches it: contrast images of 10 x 10 patches, visual areas",
+    "public.god": "Generic Object Decoding, Deep Image Reconstruction, any BData file of bdpy",
+}
+
+
+@brainlens.hookimpl
+def brainlens_components() -> tuple[brainlens.Component, ...]:
+    """Return the importers."""
+
+    def importer(
+        name: str, target: str, params: type[brainlens.Params], output: tuple[str, ...], *cited: terms.Terms
+    ) -> brainlens.Component:
+        return brainlens.Component(
+            name=name,
+            role="importer",
+            summary=_SUMMARIES[name],
+            version="1",
+            target=f"brainlens_public.{target}:read",
+            params=params,
+            output=output,
+            citations=tuple(dict.fromkeys(terms_.citation for terms_ in cited)),
+        )
+
+    return (
+        importer(
+            "public.haxby", "haxby", HaxbyParams, ("response", "bold", "embedding"), terms.HAXBY, terms.HAXBY_SLICE
+        ),
+        importer(
+            "public.miyawaki",
+            "miyawaki",
+            MiyawakiParams,
+            ("response", "stimulus_image", "embedding"),
+            terms.MIYAWAKI,
+            terms.MIYAWAKI_FIGURES,
+        ),
+        importer("public.god", "god", BDataParams, ("response",), terms.GOD, terms.DEEP_RECONSTRUCTION),
+    )

@@ -1,0 +1,5 @@
+from brainlens.testing import PluginContract
+
+
+class TestContract(PluginContract):
+    plugin = "public"
