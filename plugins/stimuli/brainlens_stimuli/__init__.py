@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import brainlens
-from brainlens_stimuli.params import OpenClipImageParams, OpenClipTextParams
+from brainlens_stimuli.params import (
+    OpenClipImageParams,
+    OpenClipTextParams,
+    TimmParams,
+    TransformersImageParams,
+    TransformersTextParams,
+)
 
 _CLIP = "Radford et al. (2021). Learning transferable visual models from natural language supervision. ICML."
 _OPEN_CLIP = "Cherti et al. (2023). Reproducible scaling laws for contrastive language-image learning. CVPR."
+
+_TIMM = "Wightman (2019). PyTorch Image Models. doi:10.5281/zenodo.4414861."
+_TRANSFORMERS = "Wolf et al. (2020). Transformers: state-of-the-art natural language processing. EMNLP demonstrations."
 
 # Stimuli, or images that were made from trials: one of both.
 _LOOKED_AT = {
@@ -42,5 +51,41 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             output=("embedding",),
             uses_device=True,
             citations=(_CLIP, _OPEN_CLIP),
+        ),
+        brainlens.Component(
+            name="stimuli.timm",
+            role="embedder",
+            summary="images by any timm model: pooled, features before pooling, or any layer",
+            version="1",
+            target="brainlens_stimuli.timm_model:embed_images",
+            params=TimmParams,
+            inputs=_LOOKED_AT,
+            output=("embedding",),
+            uses_device=True,
+            citations=(_TIMM,),
+        ),
+        brainlens.Component(
+            name="stimuli.transformers_image",
+            role="embedder",
+            summary="images by any model of transformers: pooled, projected, or any hidden state",
+            version="1",
+            target="brainlens_stimuli.transformers_model:embed_images",
+            params=TransformersImageParams,
+            inputs=_LOOKED_AT,
+            output=("embedding",),
+            uses_device=True,
+            citations=(_TRANSFORMERS,),
+        ),
+        brainlens.Component(
+            name="stimuli.transformers_text",
+            role="embedder",
+            summary="texts by any language model of transformers: pooled, projected, or any hidden state",
+            version="1",
+            target="brainlens_stimuli.transformers_model:embed_texts",
+            params=TransformersTextParams,
+            inputs={"texts": "stimulus_text"},
+            output=("embedding",),
+            uses_device=True,
+            citations=(_TRANSFORMERS,),
         ),
     )

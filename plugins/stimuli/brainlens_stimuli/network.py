@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +70,29 @@ class Network:
 def digest(what: Any) -> str:
     """Return the SHA-256 of what can be written as JSON."""
     return hashlib.sha256(json.dumps(what, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def describe(preprocessing: Mapping[str, Any]) -> str:
+    """Return in one line how images come to a model.
+
+    Examples
+    --------
+    >>> describe({"size": 224, "mode": "RGB", "mean": (0.5, 0.4), "crop": {"height": 224}})
+    'size 224; mode RGB; mean 0.5 0.4; crop height 224'
+    """
+
+    def plain(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return " ".join(f"{key} {plain(each)}" for key, each in value.items())
+        return " ".join(map(plain, value)) if isinstance(value, tuple | list) else str(value)
+
+    return "; ".join(f"{key} {plain(value)}" for key, value in preprocessing.items())
+
+
+def in_threads(transform: Callable[[Any], Tensor], items: Sequence[Any]) -> Tensor:
+    """Return what a transform makes of each item, stacked; Pillow resizes without holding the interpreter's lock."""
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return torch.stack(list(pool.map(transform, items)))
 
 
 def casting(context: brainlens.Context) -> torch.autocast:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import brainlens
 from brainlens_stimuli.embed import embed
 from brainlens_stimuli.inputs import choose_images, choose_texts
 from brainlens_stimuli.layers import Tap, keep_tokens, tapped
-from brainlens_stimuli.network import Found, Network, digest
+from brainlens_stimuli.network import Found, Network, describe, digest, in_threads
 from brainlens_stimuli.params import OpenClipImageParams, OpenClipParams, OpenClipTextParams
 from brainlens_stimuli.weights import (
     check_file,
@@ -32,7 +31,7 @@ from brainlens_stimuli.weights import (
     only_weights,
     raise_missing,
     reading,
-    tensor_shapes,
+    refuse_other_shapes,
 )
 
 CONFIG = "open_clip_config.json"
@@ -129,12 +128,10 @@ def load_image_network(params: OpenClipImageParams, context: brainlens.Context) 
     transform = image_transform_v2(PreprocessCfg(**preprocessing), is_train=False)
     channels_last = getattr(getattr(model.visual, "trunk", None), "output_fmt", "NCHW") == "NHWC"
     encode = _encode_image(model, params, channels_last=channels_last)
-    about = {"preprocessing": _described(preprocessing), **_about(params)}
+    about = {"preprocessing": describe(preprocessing), **_about(params)}
 
     def prepare(images: Any) -> Tensor:
-        # Pillow resizes without holding the interpreter's lock.
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            return torch.stack(list(pool.map(lambda pixels: transform(Image.fromarray(np.asarray(pixels))), images)))
+        return in_threads(lambda pixels: transform(Image.fromarray(np.asarray(pixels))), images)
 
     return Network(name=name, sha256=sha256, about=about, prepare=prepare, encode=encode)
 
@@ -244,7 +241,7 @@ def _load(params: OpenClipImageParams | OpenClipTextParams, context: brainlens.C
             specification, load_weights=False, pretrained_text=False, force_preprocess_cfg=own,
             force_quick_gelu=bool(published.get("quick_gelu")),
         )  # fmt: skip
-    _refuse_other_positions(model, file, params)
+    refuse_other_shapes(file, model, _POSITIONS, params.model)
     with reading(file, what):
         open_clip.load_checkpoint(model, str(file), strict=True, weights_only=True)
     name = params.label or (name if params.layer == "projected" else f"{name}/{params.layer}")
@@ -322,18 +319,6 @@ def _find_published(params: OpenClipParams, published: Mapping[str, Any]) -> Pat
     return fetch(what, lambda: open_clip.download_pretrained(dict(published)), command)
 
 
-def _refuse_other_positions(model: Any, file: Path, params: OpenClipParams) -> None:
-    """Refuse weights of another image size or text length, which open_clip would interpolate."""
-    there, wanted = tensor_shapes(file), model.state_dict()
-    for key in _POSITIONS:
-        if key in there and key in wanted and there[key] != tuple(wanted[key].shape):
-            raise brainlens.CheckpointError(
-                f"weights {str(file)!r}, {key!r}: expected shape {tuple(wanted[key].shape)} of {params.model!r}, found "
-                f"{there[key]}: weights of another image size or text length. Nothing was embedded. Name the model "
-                "that they are of."
-            )
-
-
 def _about(params: OpenClipImageParams | OpenClipTextParams) -> dict[str, Any]:
     folder = _folder(params)
     config = open_clip.get_model_config(f"local-dir:{folder}" if folder else params.model)
@@ -344,21 +329,6 @@ def _about(params: OpenClipImageParams | OpenClipTextParams) -> dict[str, Any]:
         "layer": params.layer,
         "tokens": params.tokens,
     }
-
-
-def _described(preprocessing: Mapping[str, Any]) -> str:
-    """Return in one line how images come to the model.
-
-    Examples
-    --------
-    >>> _described({"size": 224, "mode": "RGB", "mean": (0.5,), "std": (0.5,)})
-    'size 224; mode RGB; mean 0.5; std 0.5'
-    """
-
-    def plain(value: Any) -> str:
-        return " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-    return "; ".join(f"{key} {plain(value)}" for key, value in preprocessing.items())
 
 
 def _first(made: Any) -> Tensor:

@@ -22,11 +22,6 @@ _PRETRAINED = (
 class EmbedParams(brainlens.Params):
     """What all embedders have in common."""
 
-    weights: str = Field(
-        "",
-        description="File of the weights, safetensors or tensors of torch; '' looks in the model's folder or the "
-        "cache.",
-    )
     sha256: str = Field(
         "", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 that the file of weights must have; '' for any."
     )
@@ -55,7 +50,17 @@ class EmbedParams(brainlens.Params):
     )
 
 
-class OpenClipParams(EmbedParams):
+class FileParams(EmbedParams):
+    """What embedders have in common whose weights are one file."""
+
+    weights: str = Field(
+        "",
+        description="File of the weights, safetensors or tensors of torch; '' looks in the model's folder or the "
+        "cache.",
+    )
+
+
+class OpenClipParams(FileParams):
     """What the embedders of open_clip have in common."""
 
     model: str = Field(
@@ -94,7 +99,7 @@ class OpenClipTextParams(OpenClipParams):
     )
 
 
-class TimmParams(EmbedParams):
+class TimmParams(FileParams):
     """Parameters of the embedder `stimuli.timm`."""
 
     model: str = Field(

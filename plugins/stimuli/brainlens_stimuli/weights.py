@@ -156,6 +156,33 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {str(name): tuple(value.shape) for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 
+def refuse_other_shapes(file: Path, model: torch.nn.Module, names: tuple[str, ...], what: str) -> None:
+    """Refuse weights of another image size or text length, which open_clip and timm would interpolate.
+
+    Parameters
+    ----------
+    file, model
+        Weights, and what they are to be loaded into.
+    names
+        Of the tensors that libraries interpolate: the embeddings of positions.
+    what
+        The model's name.
+
+    Raises
+    ------
+    CheckpointError
+        If the shape of one differs.
+    """
+    there, wanted = tensor_shapes(file), model.state_dict()
+    for name in names:
+        if name in there and name in wanted and there[name] != tuple(wanted[name].shape):
+            raise brainlens.CheckpointError(
+                f"weights {str(file)!r}, {name!r}: expected shape {tuple(wanted[name].shape)} of {what!r}, found "
+                f"{there[name]}: weights of another image size or text length. Nothing was embedded. Name the model "
+                "that they are of."
+            )
+
+
 @contextmanager
 def reading(path: Path, what: str = "") -> Iterator[None]:
     """Turn whatever a loader says of a file that it cannot load into one error.

@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 import xarray as xr
 from safetensors.torch import save_file
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 import brainlens
 
 N_STIMULI, SIDE = 7, 32
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SPELT = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+SIZES = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
 TINY_CLIP = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
@@ -64,4 +69,31 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     about = {"model_cfg": TINY_CLIP, "preprocess_cfg": PREPROCESSING}
     (folder / "open_clip_config.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def vit_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("timm") / "model.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny CLIP with an image processor, and a tokenizer that spells."""
+    folder = tmp_path_factory.mktemp("transformers") / "tiny-clip"
+    torch.manual_seed(0)
+    text = {**SIZES, "vocab_size": len(SPELT), "max_position_embeddings": 16, "bos_token_id": 52, "eos_token_id": 53}
+    vision = {**SIZES, "image_size": 32, "patch_size": 8}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=6))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5) if parameter.ndim > 1 else None
+    model.save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(SPELT)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    about = {"model_max_length": 16, "tokenizer_class": "CLIPTokenizer", "pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
     return folder

@@ -17,14 +17,23 @@ class TestContract(PluginContract):
         {
             "stimuli.open_clip_image": {"stimuli": "images"},
             "stimuli.open_clip_text": {"texts": "texts"},
+            "stimuli.timm": {"stimuli": "images"},
+            "stimuli.transformers_image": {"stimuli": "images"},
+            "stimuli.transformers_text": {"texts": "texts"},
         }
     )
 
     @pytest.fixture(autouse=True)
-    def _models(self, clip_folder: Path) -> None:
+    def _models(self, clip_folder: Path, clip: Path, vit_file: Path) -> None:
         """No model comes with the plugin, so those of the tests are tried."""
-        clip = {"model": str(clip_folder)}
-        self.params = {"stimuli.open_clip_image": clip, "stimuli.open_clip_text": clip}  # type: ignore[misc]
+        tried = {
+            "open_clip_image": {"model": str(clip_folder)},
+            "open_clip_text": {"model": str(clip_folder), "too_long": "cut"},
+            "timm": {"model": "test_vit", "weights": str(vit_file)},
+            "transformers_image": {"model": str(clip)},
+            "transformers_text": {"model": str(clip), "too_long": "cut"},
+        }
+        self.params = {f"stimuli.{name}": params for name, params in tried.items()}  # type: ignore[misc]
 
     def study(self) -> dict[str, xr.Dataset]:
         stimulus = {"stimulus": ["a", "b", "c"]}
