@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import brainlens
-from brainlens_roi.params import ConceptParams, DecodeParams, PaintParams, PatternParams
+from brainlens_roi.params import (
+    ConceptParams,
+    DecodeParams,
+    EffectParams,
+    LesionParams,
+    PaintParams,
+    PatternParams,
+)
 
 _BRAIN_DIFFUSER = "Ozcelik & VanRullen (2023), Scientific Reports 13:15666, doi:10.1038/s41598-023-42891-8"
 _FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
@@ -31,6 +38,32 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             output=("score",),
             uses_device=True,
             citations=(_RIDGE, _PERMUTATION, _FDR),
+        ),
+        brainlens.Component(
+            name="roi.lesion",
+            role="analysis",
+            summary="Responses in which one ROI at a time is silent, scrambled or amplified, to predict from.",
+            version="1",
+            target="brainlens_roi.lesion:make_lesions",
+            params=LesionParams,
+            inputs={"response": "response", "model": "model"},
+            output=("response",),
+        ),
+        brainlens.Component(
+            name="roi.effect",
+            role="analysis",
+            summary="What lesions change in what is decoded or painted, and in which concepts.",
+            version="1",
+            target="brainlens_roi.effect:score_effects",
+            params=EffectParams,
+            inputs={
+                "decoded": "embedding",
+                "lesions": brainlens.Input("response", optional=True),
+                "target": brainlens.Input("embedding", optional=True),
+                "concepts": brainlens.Input("embedding", optional=True),
+            },
+            output=("score",),
+            citations=(_FDR, _PERMUTATION),
         ),
         brainlens.Component(
             name="roi.patterns",

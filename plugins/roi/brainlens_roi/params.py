@@ -100,3 +100,32 @@ class DecodeParams(brainlens.Params):
         "faster, but p-values are then slightly too small.",
     )
     n_resamples: int = Field(2000, ge=100, description="Bootstrap samples behind each interval.")
+
+
+class LesionParams(brainlens.Params):
+    """Parameters of `roi.lesion`."""
+
+    rois: tuple[str, ...] = Field(
+        (), description="ROI expressions, each changed by itself. None: every ROI of the response."
+    )
+    form: Literal["silence", "scramble", "amplify"] = Field(
+        "silence",
+        description="Sites of the ROI are at the model's training mean; or as in another trial, all of them in the "
+        "same one; or `factor` times as far from the training mean.",
+    )
+    factor: float = Field(2.0, allow_inf_nan=False, description="For 'amplify'; 1 changes nothing.")
+    split: Literal["", "train", "val", "test", "all"] = Field(
+        "", description="Which trials; test where there is a split and all where there is none."
+    )
+    average: bool = Field(True, description="Average the showings of each stimulus first.")
+
+
+class EffectParams(brainlens.Params):
+    """Parameters of `roi.effect`."""
+
+    variant: str = Field("", description="Variant that is compared, where the decoder gave several.")
+    temperature: float = Field(
+        0.01, gt=0, description="What cosines are divided by before they become shares of concepts (CLIP: 0.01)."
+    )
+    n_permutations: int = Field(1000, ge=0, description="How often lesioned and intact are exchanged; 0: never.")
+    n_resamples: int = Field(2000, ge=100, description="Bootstrap samples of stimuli behind each interval.")
