@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import brainlens
+from brainlens_roi.attach_params import AttachParams
 from brainlens_roi.params import (
     ConceptParams,
     DecodeParams,
@@ -17,6 +18,8 @@ from brainlens_roi.params import (
 _BRAIN_DIFFUSER = "Ozcelik & VanRullen (2023), Scientific Reports 13:15666, doi:10.1038/s41598-023-42891-8"
 _FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
 _PERMUTATION = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
+_NIBABEL = "Brett et al., nibabel, doi:10.5281/zenodo.591597"
+_NILEARN = "Abraham et al. (2014), Front Neuroinform 8:14, doi:10.3389/fninf.2014.00014"
 _RIDGE = "Hoerl & Kennard (1970), Technometrics 12:55, doi:10.1080/00401706.1970.10488634"
 
 
@@ -24,6 +27,17 @@ _RIDGE = "Hoerl & Kennard (1970), Technometrics 12:55, doi:10.1080/00401706.1970
 def brainlens_components() -> Iterable[brainlens.Component]:
     """Name the components of this plugin."""
     return [
+        brainlens.Component(
+            name="roi.attach",
+            role="analysis",
+            summary="A response with ROIs from NIfTI masks, label images, atlases or labels of surfaces.",
+            version="1",
+            target="brainlens_roi.attach:attach",
+            params=AttachParams,
+            inputs={"response": "response"},
+            output=("response",),
+            citations=(_NILEARN, _NIBABEL),
+        ),
         brainlens.Component(
             name="roi.decode",
             role="analysis",

@@ -36,3 +36,31 @@ def response() -> xr.Dataset:
         coords,
         {"schema": "response.v1", "subject": "s1", "units": "%"},
     )
+
+
+@pytest.fixture
+def placed() -> xr.Dataset:
+    """Voxels of a small volume that is no cube and whose axes are turned, with ROIs of their own."""
+    affine = np.array([[0, -2, 0, 10], [3, 0, 0, -20], [0, 0, 2.5, 5], [0, 0, 0, 1]], dtype=float)
+    index = np.argwhere(np.ones((5, 6, 7), bool))[::2][::-1]
+    values = np.random.default_rng(0).standard_normal((6, len(index))).astype(np.float32)
+    own = np.zeros((1, len(index)), bool)
+    own[0, :9] = True
+    return xr.Dataset(
+        {"response": (("trial", "voxel"), values), "roi_mask": (("roi", "voxel"), own)},
+        {
+            "trial": np.arange(6),
+            "stimulus_id": ("trial", np.arange(6)),
+            "voxel": np.arange(len(index)) * 3,
+            "roi": ["own"],
+            **{name: ("voxel", index[:, axis]) for axis, name in enumerate("ijk")},
+        },
+        {
+            "schema": "response.v1",
+            "subject": "s1",
+            "units": "%",
+            "space": "T1w",
+            "affine": affine.ravel().tolist(),
+            "volume_shape": [5, 6, 7],
+        },
+    )
