@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import brainlens
+from brainlens_stimuli.import_params import FolderParams, Hdf5Params, TableParams, VideoParams
 from brainlens_stimuli.params import (
     OpenClipImageParams,
     OpenClipTextParams,
@@ -28,6 +29,42 @@ _LOOKED_AT = {
 def brainlens_components() -> tuple[brainlens.Component, ...]:
     """Return importers and embedders."""
     return (
+        brainlens.Component(
+            name="stimuli.folder",
+            role="importer",
+            summary="the pictures in a folder, one stimulus a file, subfolders as categories",
+            version="1",
+            target="brainlens_stimuli.folder:read",
+            params=FolderParams,
+            output=("stimulus_image",),
+        ),
+        brainlens.Component(
+            name="stimuli.table",
+            role="importer",
+            summary="pictures and captions that a table (.csv, .tsv) or a .json lists",
+            version="1",
+            target="brainlens_stimuli.table:read",
+            params=TableParams,
+            output=("stimulus_image", "stimulus_text"),
+        ),
+        brainlens.Component(
+            name="stimuli.hdf5",
+            role="importer",
+            summary="a stack of pictures in an HDF5 file",
+            version="1",
+            target="brainlens_stimuli.hdf5:read",
+            params=Hdf5Params,
+            output=("stimulus_image",),
+        ),
+        brainlens.Component(
+            name="stimuli.video",
+            role="importer",
+            summary="frames of video files at stated times, as videos or as pictures",
+            version="1",
+            target="brainlens_stimuli.video:read",
+            params=VideoParams,
+            output=("stimulus_video", "stimulus_image"),
+        ),
         brainlens.Component(
             name="stimuli.open_clip_image",
             role="embedder",
