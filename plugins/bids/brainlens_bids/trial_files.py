@@ -13,7 +13,7 @@ import xarray as xr
 
 import brainlens
 from brainlens_bids import FilesParams
-from brainlens_bids.entities import entity_of
+from brainlens_bids.entities import entity_of, parse
 from brainlens_bids.events import choose_trials, label_trials, read_events
 from brainlens_bids.glm import join_trials
 from brainlens_bids.images import Image, check_same_grid, open_image, read_mask
@@ -218,8 +218,10 @@ def _cut(number: int, file: BetasFile, sites: xr.Dataset, folder: Folder) -> Pie
 
 def _name_runs(paths: Sequence[Path]) -> list[tuple[str, str]]:
     """Name session and run of each table after its entities; where these do not tell tables apart, by position."""
-    labels = [{key: entity_of(path.name, key) for key in ("ses", "run")} for path in paths]
-    names = ["_".join(f"{key}-{label}" for key, label in found.items() if label) for found in labels]
+    # Names with an entity for the subject claim to follow the standard, and are held to it.
+    found = [dict(parse(path.name).entities) if entity_of(path.name, "sub") else {} for path in paths]
+    labels = [{key: entities.get(key, "") for key in ("ses", "run")} for entities in found]
+    names = ["_".join(f"{key}-{text}" for key, text in label.items() if text) for label in labels]
     if len(set(names)) < len(names) or not all(names):
         names = [f"table-{number}" for number in range(1, len(paths) + 1)]
-    return [(f"ses-{found['ses']}" if found["ses"] else "", name) for found, name in zip(labels, names, strict=True)]
+    return [(f"ses-{label['ses']}" if label["ses"] else "", name) for label, name in zip(labels, names, strict=True)]
