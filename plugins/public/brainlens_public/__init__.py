@@ -123,10 +123,88 @@ class BDataParams(brainlens.Params):
         return self
 
 
+class AlgonautsParams(brainlens.Params):
+    """Parameters of the importer `public.algonauts`."""
+
+    root: str = Field(
+        min_length=1,
+        description="Folder of the challenge of 2023, which holds subj01 to subj08 as they were given out.",
+    )
+    subject: Literal["subj01", "subj02", "subj03", "subj04", "subj05", "subj06", "subj07", "subj08"] = Field(
+        description="Person scanned, as the folders are called."
+    )
+    sites: Texts = Field(
+        ("all",), min_length=1, description="ROIs whose vertices are imported, such as 'V1'; 'all': every vertex."
+    )
+    images: Literal["none", "training", "all"] = Field(
+        "training",
+        description="Whether images are imported too: those with responses, or those of the test part as well.",
+    )
+    size: int = Field(0, ge=0, le=1024, description="Width and height of images in pixels; 0: as published, 425.")
+    resample: Literal["lanczos", "bicubic", "bilinear", "box"] = Field(
+        "lanczos", description="Filter of Pillow by which images are made smaller."
+    )
+    bad_sites: BadSites = Field("error", description=f"{BAD_SITES}.")
+
+
+class Bold5000Params(brainlens.Params):
+    """Parameters of the importer `public.bold5000`."""
+
+    root: str = Field(
+        min_length=1, description="Folder of release 2.0: CSI1_GLMbetas-..._ses-01.nii.gz, imgnames, brainmask."
+    )
+    subject: Literal["CSI1", "CSI2", "CSI3", "CSI4"] = Field(description="Person scanned.")
+    betas: Literal["TYPEA-ASSUMEHRF", "TYPEB-FITHRF", "TYPEC-FITHRF-GLMDENOISE", "TYPED-FITHRF-GLMDENOISE-RR"] = Field(
+        "TYPED-FITHRF-GLMDENOISE-RR", description="Version of the betas, as in the names of the files."
+    )
+    sessions: str = Field("all", min_length=1, description="Sessions, such as '1-5' or '1,3'; 'all': 15, or 9 of CSI4.")
+    masks: str = Field(
+        "", description="Folder with sub-CSI1 and the masks of ROIs in it (ds001499, derivatives/spm); '': in root."
+    )
+    sites: Texts = Field(
+        ("rois",),
+        min_length=1,
+        description="'rois': voxels of any ROI; 'brain': of the brain mask; or names, such as 'PPA'.",
+    )
+    repeated: Literal["unsplit", "test", "train"] = Field(
+        "unsplit",
+        description="Split of images that the subject saw more than once, all others being train; 'unsplit': no split.",
+    )
+    bad_sites: BadSites = Field("error", description=f"{BAD_SITES} within a session.")
+
+
+class ThingsParams(brainlens.Params):
+    """Parameters of the importer `public.things`."""
+
+    root: str = Field(min_length=1, description="Folder betas_csv with sub-01_ResponseData.h5, or one above it.")
+    subject: Literal["01", "02", "03"] = Field(description="Person scanned, as in sub-01.")
+    sessions: str = Field("all", min_length=1, description="Sessions, such as '1-12' or '1,3'; 'all'.")
+    sites: Texts = Field(
+        ("rois",),
+        min_length=1,
+        description="'rois': voxels of any ROI but those of the atlas; 'all': every voxel; or names, such as 'FFA'.",
+    )
+    atlas: bool = Field(False, description="Whether the areas of Glasser's atlas become ROIs, where the file has them.")
+    mask: str = Field(
+        "", description="Brain mask sub-01_space-T1w_brainmask.nii.gz, for places in mm and maps; '': indices only."
+    )
+    bad_sites: BadSites = Field("error", description=f"{BAD_SITES} over all trials.")
+
+
+class LabelsParams(brainlens.Params):
+    """Parameters of the importer `public.nsd_labels`."""
+
+    file: str = Field(min_length=1, description="shared1000_HED.tsv of nsd_hed_labels.")
+
+
 _SUMMARIES = {
     "public.haxby": "Haxby et al. 2001 as nilearn fetches it: blocks of eight categories, with ROIs",
     "public.miyawaki": "Miyawaki et al. 2008 as nilearn fetches it: contrast images of 10 x 10 patches, visual areas",
+    "public.algonauts": "Algonauts 2023: responses of the Natural Scenes Dataset on fsaverage, with ROIs and images",
+    "public.bold5000": "BOLD5000 release 2.0: single-trial betas with image names and ROIs",
     "public.god": "Generic Object Decoding, Deep Image Reconstruction, any BData file of bdpy",
+    "public.things": "THINGS-fMRI: single-trial responses as tables, with ROIs, noise ceilings and receptive fields",
+    "public.nsd_labels": "HED labels of NSD's 1000 shared images, as texts and as tags",
 }
 
 
@@ -135,30 +213,27 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
     """Return the importers."""
 
     def importer(
-        name: str, target: str, params: type[brainlens.Params], output: tuple[str, ...], *cited: terms.Terms
+        name: str, params: type[brainlens.Params], output: tuple[str, ...], *cited: terms.Terms
     ) -> brainlens.Component:
         return brainlens.Component(
             name=name,
             role="importer",
             summary=_SUMMARIES[name],
             version="1",
-            target=f"brainlens_public.{target}:read",
+            target=f"brainlens_public.{name.partition('.')[2]}:read",
             params=params,
             output=output,
-            citations=tuple(dict.fromkeys(terms_.citation for terms_ in cited)),
+            citations=tuple(dict.fromkeys(one.citation for one in cited)),
         )
 
+    pictures = ("response", "stimulus_image")
+    haxby, miyawaki = (terms.HAXBY, terms.HAXBY_SLICE), (terms.MIYAWAKI, terms.MIYAWAKI_FIGURES)
     return (
-        importer(
-            "public.haxby", "haxby", HaxbyParams, ("response", "bold", "embedding"), terms.HAXBY, terms.HAXBY_SLICE
-        ),
-        importer(
-            "public.miyawaki",
-            "miyawaki",
-            MiyawakiParams,
-            ("response", "stimulus_image", "embedding"),
-            terms.MIYAWAKI,
-            terms.MIYAWAKI_FIGURES,
-        ),
-        importer("public.god", "god", BDataParams, ("response",), terms.GOD, terms.DEEP_RECONSTRUCTION),
+        importer("public.haxby", HaxbyParams, ("response", "bold", "embedding"), *haxby),
+        importer("public.miyawaki", MiyawakiParams, (*pictures, "embedding"), *miyawaki),
+        importer("public.algonauts", AlgonautsParams, pictures, terms.ALGONAUTS),
+        importer("public.bold5000", Bold5000Params, ("response",), terms.BOLD5000),
+        importer("public.god", BDataParams, ("response",), terms.GOD, terms.DEEP_RECONSTRUCTION),
+        importer("public.things", ThingsParams, ("response",), terms.THINGS),
+        importer("public.nsd_labels", LabelsParams, ("stimulus_text", "embedding"), terms.HED),
     )

@@ -122,14 +122,14 @@ def check_runs(runs: Sequence[Run], params: SeriesParams) -> None:
             )
 
 
-def time_rows(runs: Sequence[Run], columns: np.ndarray) -> xr.Variable:
-    """Return all volumes of all runs, (time, voxel), float32, read from the pieces when they are read."""
+def time_rows(runs: Sequence[Run], columns: np.ndarray, *, dim: str = "time") -> xr.Variable:
+    """Return all rows of all runs, dims (`dim`, voxel), float32, read from the pieces when they are read."""
     ends = np.cumsum([run.rows.stop - run.rows.start for run in runs])
     # One row for each volume, so that any rows are found whatever runs they lie in.
     place = np.concatenate([np.arange(run.rows.start, run.rows.stop) for run in runs])
     owner = np.repeat(np.arange(len(runs)), np.diff(ends, prepend=0))
     make = _rows_of([run.piece for run in runs], owner, place, columns)
-    return brainlens.made_rows(("time", "voxel"), (len(place), len(columns)), np.float32, make)
+    return brainlens.made_rows((dim, "voxel"), (len(place), len(columns)), np.float32, make)
 
 
 def count_repetitions(stimulus: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def check_all(made: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     return dict(made)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def save_image() -> Callable[..., Path]:
     return write_image
 

@@ -1,5 +1,8 @@
 """The importer `public.miyawaki` on a small folder as nilearn leaves it, with planted numbers."""
 
+import shutil
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from brainlens_public import MiyawakiParams
@@ -53,9 +56,17 @@ class Folder:
         return self.bold[kind, number].reshape(-1, N_VOLUMES)[np.ix_(voxel, rows)].T
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, save_image):
+    return Folder(tmp_path_factory.mktemp("written") / "miyawaki2008", save_image)
+
+
 @pytest.fixture
-def folder(tmp_path, save_image):
-    return Folder(tmp_path / "miyawaki2008", save_image)
+def folder(tmp_path, written):
+    made = deepcopy(written)
+    made.root = tmp_path / "miyawaki2008"
+    shutil.copytree(written.root, made.root)
+    return made
 
 
 def name(patches):
