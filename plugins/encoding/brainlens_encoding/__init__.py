@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import brainlens
+from brainlens_encoding.in_context_params import InContextParams
 from brainlens_encoding.params import (
     BandedParams,
     FuseParams,
@@ -24,6 +25,10 @@ _CEILING = "Allen et al. (2022), Nat Neurosci 25:116, doi:10.1038/s41593-021-009
 _FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
 _PERMUTATION = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
 _SHARES = "Lescroart, Stansbury & Gallant (2015), Front Comput Neurosci 9:135, doi:10.3389/fncom.2015.00135"
+_IN_CONTEXT = (
+    "Yu et al. (2025). Meta-learning an in-context transformer model of human higher visual cortex. NeurIPS, "
+    "arXiv:2505.15813"
+)
 _COMPARED = {"predicted": "response", "measured": "response"}
 
 
@@ -53,6 +58,18 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             output=("response",),
             uses_device=True,
             citations=(_RIDGE, *_BANDED),
+        ),
+        brainlens.Component(
+            name="encoding.in_context",
+            role="encoder",
+            summary="A transformer trained across sites reads the weights of new ones off a few images and responses.",
+            version="1",
+            target="brainlens_encoding.in_context:InContextEncoder",
+            params=InContextParams,
+            inputs={"response": brainlens.Input("response", many=True)},
+            output=("response",),
+            uses_device=True,
+            citations=(_IN_CONTEXT,),
         ),
         brainlens.Component(
             name="encoding.score",

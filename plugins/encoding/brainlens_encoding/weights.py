@@ -23,7 +23,7 @@ def weights(*, model: xr.Dataset, params: WeightsParams, context: brainlens.Cont
     Parameters
     ----------
     model
-        Fitted by `encoding.ridge` or `encoding.banded`.
+        Fitted by `encoding.ridge`, `encoding.banded` or `encoding.in_context`.
     params
         Which space.
     context
@@ -33,7 +33,8 @@ def weights(*, model: xr.Dataset, params: WeightsParams, context: brainlens.Cont
     -------
     Dataset
         weights.v1: `weights` (channel, voxel) or (token, channel, voxel), float32; `intercept` (voxel), float32;
-        `alpha` (voxel), the penalty of the scaled features of this space, infinite where the space is not used. Labels
+        `alpha` (voxel), the penalty of the scaled features of this space, infinite where the space is not used; absent
+        where nothing was penalised. Labels
         of sites, channels and tokens are the model's. `attrs["model"]` names the feature space.
 
     Raises
@@ -46,7 +47,7 @@ def weights(*, model: xr.Dataset, params: WeightsParams, context: brainlens.Cont
     missing = [name for name in NEEDED if name not in model]
     if missing or "features" not in model.attrs:
         raise brainlens.DimensionError(
-            f"model: expected one that encoding.ridge or encoding.banded fitted, found one without "
+            f"model: expected one that encoding.ridge, encoding.banded or encoding.in_context fitted to one subject, found one without "
             f"{brainlens.listed(missing or ['features'])}."
         )
     spaces: list[dict[str, Any]] = json.loads(model.attrs["features"])
@@ -64,17 +65,16 @@ def weights(*, model: xr.Dataset, params: WeightsParams, context: brainlens.Cont
     coords = {name: coord for name, coord in model.coords.items() if coord.dims == (site,)}
     labels = spaces[number]["labels"]
     coords |= {axis: np.array(labels.get(axis, range(size))) for axis, size in sizes.items()}
-    with np.errstate(divide="ignore"):
-        alpha = model["alpha_"].values / model["band_scaling_"].values[number]
+    variables = {"weights": ((*sizes, site), coef.reshape(*sizes.values(), -1))}
+    variables["intercept"] = (site, intercept.astype(np.float32))
+    if "alpha_" in model:
+        with np.errstate(divide="ignore"):
+            variables["alpha"] = (site, model["alpha_"].values / model["band_scaling_"].values[number])
     kept = ("subject", "space", "affine", "volume_shape", "mask_sha256", "simulated")
     attrs = {key: model.attrs[key] for key in kept if key in model.attrs}
     units = f"{model.attrs.get('units', 'response unit')} per unit of the features"
     return xr.Dataset(
-        {
-            "weights": ((*sizes, site), coef.reshape(*sizes.values(), -1)),
-            "intercept": (site, intercept.astype(np.float32)),
-            "alpha": (site, alpha),
-        },
+        variables,
         coords,
         {**attrs, "schema": "weights.v1", "units": units, "model": spaces[number]["model"]},
     )

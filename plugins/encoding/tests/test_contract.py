@@ -13,6 +13,7 @@ class TestContract(PluginContract):
         {
             "encoding.ridge": QUICK,
             "encoding.banded": {**QUICK, "n_scalings": 6},
+            "encoding.in_context": {"steps": 60, "width": 32, "depth": 2, "context_sizes": (10, 40), "batch_sites": 32},
             "encoding.score": {"n_permutations": 20},
             "encoding.roi_score": {"n_permutations": 20, "n_resamples": 100},
         }
