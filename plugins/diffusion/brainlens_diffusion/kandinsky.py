@@ -17,7 +17,8 @@ from brainlens_diffusion.params import KandinskyParams
 from brainlens_diffusion.sampling import Predict
 
 EMBEDDINGS = (
-    "ViT-bigG-14", "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k", "CLIP-ViT-bigG-14-laion2B-39B-b160k",
+    "ViT-bigG-14", "ViT-bigG-14/laion2b_s39b_b160k",
+    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k", "CLIP-ViT-bigG-14-laion2B-39B-b160k",
 )  # fmt: skip
 
 

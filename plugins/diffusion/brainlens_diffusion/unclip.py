@@ -23,7 +23,8 @@ from brainlens_diffusion.sampling import Predict
 from brainlens_diffusion.seeds import draw_noise
 
 EMBEDDINGS = (
-    "ViT-H-14", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "CLIP-ViT-H-14-laion2B-s32B-b79K",
+    "ViT-H-14", "ViT-H-14/laion2b_s32b_b79k",
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "CLIP-ViT-H-14-laion2B-s32B-b79K",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from brainlens_diffusion.painting import Painter, paint
 from brainlens_diffusion.params import VariationsParams
 from brainlens_diffusion.sampling import Predict
 
-EMBEDDINGS = ("ViT-L-14", "openai/clip-vit-large-patch14", "clip-vit-large-patch14")
+EMBEDDINGS = ("ViT-L-14", "ViT-L-14/openai", "openai/clip-vit-large-patch14", "clip-vit-large-patch14")
 # The pipeline's page names this revision; the one before is the model's first version.
 REVISION = "v2.0"
 

@@ -19,7 +19,7 @@ from brainlens_diffusion.painting import Painter, paint
 from brainlens_diffusion.params import VersatileParams
 from brainlens_diffusion.sampling import Predict
 
-EMBEDDINGS = ("ViT-L-14", "openai/clip-vit-large-patch14", "clip-vit-large-patch14")
+EMBEDDINGS = ("ViT-L-14", "ViT-L-14/openai/tokens_projected", "openai/clip-vit-large-patch14", "clip-vit-large-patch14")
 
 
 def generate(

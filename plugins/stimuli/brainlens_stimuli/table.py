@@ -31,9 +31,9 @@ def read(*, params: TableParams, context: brainlens.Context) -> Mapping[str, xr.
     Returns
     -------
     Mapping
-        Pictures under `""`: stimulus_image.v1 with `image` (stimulus, y, x, rgb), uint8, sRGB. Captions as `captions`,
-        or under `""` where there are no pictures: stimulus_text.v1 with `text` (stimulus, caption). Columns of `keep`
-        are coordinates of both.
+        `images`: stimulus_image.v1 with `image` (stimulus, y, x, rgb), uint8, sRGB. `captions`: stimulus_text.v1 with
+        `text` (stimulus, caption). Under `""` where there is but one of them. Columns of `keep` are coordinates of
+        both.
 
     Raises
     ------
@@ -64,21 +64,21 @@ def read(*, params: TableParams, context: brainlens.Context) -> Mapping[str, xr.
         root = context.source(params.root) if params.root else path.parent
         files = [_inside(root, str(name), params) for name in table[params.file]]
         pictures, attrs = read_lazily(files, params, context, where=f"table {params.table!r}")
-        made[""] = xr.Dataset({"image": pictures}, coords, {"schema": "stimulus_image.v1", **attrs})
+        made["images"] = xr.Dataset({"image": pictures}, coords, {"schema": "stimulus_image.v1", **attrs})
     if captions:
         if not params.language:
             raise brainlens.ParameterError(
                 "language: expected the tag of the captions' language, such as 'en', found ''."
             )
         text = table[captions].astype(str).to_numpy(dtype=object)
-        made["captions" if made else ""] = xr.Dataset(
+        made["captions"] = xr.Dataset(
             {"text": (("stimulus", "caption"), text)},
             {**coords, "caption": np.array(captions)},
             {"schema": "stimulus_text.v1", "language": params.language, **_origin(params)},
         )
     if not made:
         raise brainlens.ParameterError("expected a column of paths, file=, or of captions, captions=, found neither.")
-    return made
+    return made if len(made) > 1 else {"": next(iter(made.values()))}
 
 
 def _read_table(path: Path, params: TableParams) -> tuple[pd.DataFrame, list[str]]:

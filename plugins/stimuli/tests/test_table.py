@@ -43,7 +43,7 @@ def run(table: Path, **params: object) -> dict:
 @pytest.mark.parametrize("name", ["table.csv", "table.tsv", "records.json"])
 def test_rows_say_which_pictures_and_captions_belong_together(folder: Path, name: str) -> None:
     made = run(folder / name, stimulus="coco", captions=["what", "also"], language="en", keep=["kind"])
-    images, texts = made[""], made["captions"]
+    images, texts = made["images"], made["captions"]
     brainlens.validate(images, "stimulus_image.v1")
     brainlens.validate(texts, "stimulus_text.v1")
     for each in (images, texts):
@@ -62,7 +62,7 @@ def test_an_object_from_paths_to_captions_is_taken(folder: Path) -> None:
         run(folder / "captions.json", language="en")
     made = run(folder / "captions.json", language="en", n_captions=2)
     assert made["captions"]["text"].values.tolist() == [["a dog", "runs"], ["sky", "blue"]]
-    assert made[""]["stimulus"].values.tolist() == ["b/2", "a/1"]
+    assert made["images"]["stimulus"].values.tolist() == ["b/2", "a/1"]
 
 
 def test_captions_alone_need_no_pictures(folder: Path) -> None:
@@ -119,9 +119,20 @@ def test_a_file_that_is_no_table_is_refused(folder: Path, name: str, content: st
 def test_real_photographs_come_with_their_captions() -> None:
     made = run(COCO / "captions.json", root=str(COCO / "images"), language="en", size=32, fit="crop")
     assert made["captions"]["text"].shape == (44, 5)
-    assert made[""]["image"].shape == (44, 32, 32, 3)
+    assert made["images"]["image"].shape == (44, 32, 32, 3)
     made = run(
         COCO / "attribution.csv", root=str(COCO / "images"), stimulus="coco_id", keep=["license"], size=32, fit="crop"
     )
     assert made[""]["stimulus"].values[0] == "785"
     assert made[""]["license"].values[0] == "CC BY 2.0"
+
+
+def test_the_registry_stores_both_beside_each_other(folder: Path, tmp_path: Path) -> None:
+    registry = brainlens.open(tmp_path / "study", quiet=True)
+    more = {"captions": ["what"], "language": "en"}
+    assert registry.ingest("stimuli.table", "mine", table=str(folder / "table.csv"), **more) == [
+        "mine/images",
+        "mine/captions",
+    ]
+    registry.ingest("stimuli.table", "alone", table=str(folder / "table.csv"))
+    assert registry["alone"]["image"].shape == (2, 4, 4, 3)
