@@ -198,8 +198,8 @@ class LabelsParams(brainlens.Params):
 
 
 _SUMMARIES = {
-    "public.haxby": "Haxby et al. 2001 as nilearn fetches it: blocks of eight categories, with ROIs",
-    "public.miyawaki": "Miyawaki et al. 2008 as nilearn fetches it: contrast images of 10 x 10 patches, visual areas",
+    "public.haxby": "Faces and objects (Haxby 2001) as nilearn fetches them: eight categories in blocks, with ROIs",
+    "public.miyawaki": "Contrast images (Miyawaki 2008) as nilearn fetches them: 10 x 10 patches, with visual areas",
     "public.algonauts": "Algonauts 2023: responses of the Natural Scenes Dataset on fsaverage, with ROIs and images",
     "public.bold5000": "BOLD5000 release 2.0: single-trial betas with image names and ROIs",
     "public.god": "Generic Object Decoding, Deep Image Reconstruction, any BData file of bdpy",
