@@ -10,9 +10,11 @@ from brainlens_encoding.params import (
     BandedParams,
     FuseParams,
     PartitionParams,
+    ReadoutParams,
     RidgeParams,
     RoiScoreParams,
     ScoreParams,
+    TransformerParams,
     WeightsParams,
 )
 
@@ -25,6 +27,17 @@ _CEILING = "Allen et al. (2022), Nat Neurosci 25:116, doi:10.1038/s41593-021-009
 _FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
 _PERMUTATION = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
 _SHARES = "Lescroart, Stansbury & Gallant (2015), Front Comput Neurosci 9:135, doi:10.3389/fncom.2015.00135"
+_READOUTS = (
+    "Klindt, Ecker, Euler & Bethge (2017). Neural system identification for large populations separating 'what' and "
+    "'where'. NeurIPS, arXiv:1711.02653",
+    "St-Yves & Naselaris (2018), NeuroImage 180:188, doi:10.1016/j.neuroimage.2017.06.035",
+    "Saha, Chadha & Khosla (2024). Modeling the human visual system: comparative insights from response-optimized and "
+    "task-optimized vision models, language models, and different readout mechanisms. arXiv:2410.14031",
+)
+_QUERIES = (
+    "Adeli, Sun & Kriegeskorte (2025). Transformer brain encoders explain human high-level visual responses. "
+    "NeurIPS, arXiv:2505.17329"
+)
 _IN_CONTEXT = (
     "Yu et al. (2025). Meta-learning an in-context transformer model of human higher visual cortex. NeurIPS, "
     "arXiv:2505.15813"
@@ -58,6 +71,28 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             output=("response",),
             uses_device=True,
             citations=(_RIDGE, *_BANDED),
+        ),
+        brainlens.Component(
+            name="encoding.readout",
+            role="encoder",
+            summary="Each voxel reads a grid of feature tokens through a field: free, Gaussian, or moved by content.",
+            version="1",
+            target="brainlens_encoding.readout:ReadoutEncoder",
+            params=ReadoutParams,
+            output=("response",),
+            uses_device=True,
+            citations=_READOUTS,
+        ),
+        brainlens.Component(
+            name="encoding.transformer",
+            role="encoder",
+            summary="A learnt query of each ROI, or voxel, chooses image by image which feature tokens reach it.",
+            version="1",
+            target="brainlens_encoding.transformer:TransformerEncoder",
+            params=TransformerParams,
+            output=("response",),
+            uses_device=True,
+            citations=(_QUERIES,),
         ),
         brainlens.Component(
             name="encoding.in_context",

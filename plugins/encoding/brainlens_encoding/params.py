@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 import brainlens
 
@@ -73,6 +73,98 @@ class BandedParams(RidgeParams):
         if wrong:
             raise ValueError(f"expected positive, finite numbers, found {wrong[0]!r}")
         return concentration
+
+
+class TrainedParams(brainlens.Params):
+    """How an encoder is trained by gradients."""
+
+    scale: Literal["channel", "space", "none"] = Field(
+        default="channel",
+        description="What centred features are divided by: each channel by its standard deviation over tokens and "
+        "training trials, the whole space by the root of its mean variance, or nothing.",
+    )
+    epochs: int = Field(default=60, ge=1, description="Most passes over the training trials for each weight decay.")
+    batch_size: int = Field(default=64, ge=1, description="Trials in a step.")
+    learning_rate: float = Field(
+        default=0.01, gt=0, description="Step size of Adam at first; it falls to 0 by a cosine over all epochs."
+    )
+    weight_decays: tuple[float, ...] = Field(
+        default=(0.1, 1.0, 10.0),
+        min_length=1,
+        description="Decays to choose from, each tried from the beginning; share of a weight that a step takes off, by "
+        "the learning rate.",
+    )
+    validation: float = Field(
+        default=0.1,
+        gt=0,
+        le=0.5,
+        description="Share of the training stimuli that is not trained on, but says when to stop and what to choose.",
+    )
+    patience: int = Field(
+        default=10, ge=1, description="Epochs without a better prediction of these after which training stops."
+    )
+    memory_mb: float = Field(
+        default=1024.0,
+        gt=0,
+        description="What gradients of a batch of sites may take, and up to which size features and responses are each "
+        "kept in memory, in MB.",
+    )
+    checkpoint_s: float = Field(default=300.0, ge=0, description="Seconds between checkpoints.")
+
+    @field_validator("weight_decays")
+    @classmethod
+    def _not_negative(cls, weight_decays: tuple[float, ...]) -> tuple[float, ...]:
+        wrong = [decay for decay in weight_decays if not (decay >= 0 and math.isfinite(decay))]
+        if wrong:
+            raise ValueError(f"expected finite weight decays of at least 0, found {wrong[0]!r}")
+        return weight_decays
+
+
+class ReadoutParams(TrainedParams):
+    """Which readout, and how it is trained."""
+
+    readout: Literal["linear", "factorised", "gaussian", "semantic-transformer"] = Field(
+        default="factorised",
+        description="linear: a weight for each token and channel; factorised: one field over tokens times one weight "
+        "for each channel; gaussian: the same with a Gaussian field; semantic-transformer: a field that moves with "
+        "what the image shows.",
+    )
+    content_channels: int = Field(
+        default=4, ge=1, description="semantic-transformer: channels of content from which movements are predicted."
+    )
+    content_width: int = Field(
+        default=32, ge=1, description="semantic-transformer: width of the networks that predict them."
+    )
+    content_dropout: float = Field(
+        default=0.5, ge=0, lt=1, description="semantic-transformer: share of that width that training leaves out."
+    )
+
+
+class TransformerParams(TrainedParams):
+    """Who asks, how large the network is, and how it is trained."""
+
+    learning_rate: float = Field(
+        default=0.003, gt=0, description="Step size of Adam at first; it falls to 0 by a cosine over all epochs."
+    )
+    queries: Literal["roi", "site"] = Field(
+        default="roi", description="roi: one query for each ROI of the response; site: one for each site."
+    )
+    rois: tuple[str, ...] = Field(
+        default=(),
+        description="ROIs that get a query; all when left out. Sites in none of them share one query more.",
+    )
+    width: int = Field(default=64, ge=4, description="Width of queries, keys and values; a multiple of 4 and of heads.")
+    heads: int = Field(default=4, ge=1, description="Parts into which queries, keys and values are cut.")
+    hidden: int = Field(default=64, ge=1, description="Width of the small network behind the attention.")
+    dropout: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of attention weights and hidden units that training leaves out."
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % 4 or self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of 4 and of heads={self.heads}, found {self.width}")
+        return self
 
 
 class ScoreParams(brainlens.Params):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from brainlens_encoding.banded import BandedEncoder
+from brainlens_encoding.grids import cell_centres
 from brainlens_encoding.params import BandedParams, RidgeParams
 from brainlens_encoding.ridge import RidgeEncoder
 
@@ -43,6 +44,56 @@ def _make_trials(
     return features, response
 
 
+def _make_tokens(
+    n_trials: int = 80,
+    *,
+    n_sites: int = 5,
+    n_channels: int = 3,
+    planted: str = "gaussian",
+    noise: float = 0.2,
+    seed: int = 0,
+    with_drive: bool = False,
+) -> tuple[xr.Dataset, ...]:
+    """Return tokens on a grid and responses that read them in a planted way; perhaps the noiseless ones.
+
+    With `route`, the grid is 6 x 6, tokens vary smoothly, channel 0 is a spot somewhere in each trial, and the others
+    are read where it is; otherwise the grid is 4 x 4, and tokens are noise.
+    """
+    rng = np.random.default_rng(seed)
+    places = cell_centres((6, 6) if planted == "route" else (4, 4))
+    tokens = rng.standard_normal((n_trials, len(places), n_channels))
+    vectors = rng.standard_normal((n_channels, n_sites))
+    if planted == "route":
+        spread = np.exp(-((places[:, None] - places) ** 2).sum(axis=2) / 0.18)
+        tokens = np.einsum("pq,bqc->bpc", spread / np.linalg.norm(spread, axis=1), tokens)
+        cue = rng.uniform(-0.7, 0.7, (n_trials, 2))
+        spot = np.exp(-((places - cue[:, None]) ** 2).sum(axis=2) / 0.18)
+        tokens[:, :, 0] = 4 * spot
+        drive = np.einsum("bp,bpc,cv->bv", spot / spot.sum(axis=1, keepdims=True), tokens[:, :, 1:], vectors[1:])
+    elif planted == "dense":
+        drive = tokens.reshape(n_trials, -1) @ rng.standard_normal((16 * n_channels, n_sites))
+    else:
+        fields = np.zeros((n_sites, 16))
+        for field in fields:
+            if planted == "patches":
+                field[rng.choice([0, 3, 12, 15], 2, replace=False)] = 1
+            elif planted == "gaussian":
+                away = ((places - rng.uniform(-0.7, 0.7, 2)) ** 2).sum(axis=1)
+                field[:] = np.exp(-away / (2 * rng.uniform(0.25, 0.4) ** 2))
+        drive = np.einsum("bpc,vp,cv->bv", tokens, fields, vectors)
+    drive = drive / np.maximum(drive.std(axis=0), 1e-9)
+    trials = {"trial": np.arange(n_trials), "stimulus_id": ("trial", np.arange(n_trials))}
+    values = (drive + noise * rng.standard_normal(drive.shape)).astype(np.float32)
+    tokens = tokens.astype(np.float32)
+    features = xr.Dataset({"embedding": (("trial", "token", "channel"), tokens)}, trials, {"model": "toy"})
+    response = xr.Dataset(
+        {"response": (("trial", "voxel"), values)},
+        {**trials, "voxel": np.arange(n_sites)},
+        {"schema": "response.v1", "subject": "planted", "units": "z"},
+    )
+    return (features, response, drive) if with_drive else (features, response)
+
+
 def _fit_ridge(features: xr.Dataset, response: xr.Dataset, *, seed: int = 0, **changed: object) -> RidgeEncoder:
     """Fit a ridge encoder with some parameters changed."""
     encoder = RidgeEncoder(RidgeParams(**changed), brainlens.Context(seed=seed))
@@ -61,6 +112,12 @@ def _fit_banded(features: list[xr.Dataset], response: xr.Dataset, *, seed: int =
 def make_trials() -> MakeTrials:
     """Make feature spaces and responses with a known answer."""
     return _make_trials
+
+
+@pytest.fixture(scope="session")
+def make_tokens() -> Callable[..., tuple[xr.Dataset, ...]]:
+    """Make tokens on a grid and responses that read them in a planted way."""
+    return _make_tokens
 
 
 @pytest.fixture(scope="session")

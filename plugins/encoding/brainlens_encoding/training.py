@@ -1,0 +1,409 @@
+"""The training loop of encoders: batches of trials, sites some at a time, stopped by stimuli that were held out.
+
+Each weight decay is tried from the beginning. What a step does depends on seed, weight decay and step alone, so that a
+training that goes on from its checkpoint ends as an uninterrupted one would have ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import brainlens
+from brainlens_encoding.network import Network
+from brainlens_encoding.rows import Rows
+
+FORMAT = 1
+FILE = "checkpoint.pt"
+# Waiting ends when the mean R2 of held-out stimuli has grown by no more than this.
+LEAST_GAIN = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long and how a network is trained.
+
+    Parameters
+    ----------
+    epochs, batch_size
+        At most so many passes over the training trials, so many trials a step.
+    learning_rate
+        Of Adam, at first; falls to 0 by a cosine over all epochs.
+    weight_decays
+        Those that are tried, each from the beginning.
+    patience
+        Epochs without a gain on held-out stimuli after which a weight decay is done with.
+    memory_mb
+        What a batch of sites may take while its gradients are computed.
+    checkpoint_s
+        Seconds between checkpoints.
+    seed
+        Fixes the order of the trials, and dropout.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decays: Sequence[float]
+    patience: int
+    memory_mb: float
+    checkpoint_s: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Scaled tokens and responses, and which trials are trained on, and which decide.
+
+    Parameters
+    ----------
+    tokens
+        Returns scaled tokens (trial, token, channel) of trials by position.
+    response
+        Dims (trial, site).
+    mean, scale
+        Of each site over the training trials; shape (n_sites,).
+    training, held_out
+        Positions of trials, ascending.
+    """
+
+    tokens: Callable[[np.ndarray], Tensor]
+    response: Rows
+    mean: Tensor
+    scale: Tensor
+    training: np.ndarray
+    held_out: np.ndarray
+
+    def responses(self, rows: np.ndarray) -> Tensor:
+        """Return standardised responses of trials by position (trial, site)."""
+        return (self.response.take(rows) - self.mean) / self.scale
+
+
+@dataclass
+class Progress:
+    """Where a training is, and how it went there."""
+
+    tried: int = 0
+    step: int = 0
+    loss: float = 0.0
+    # Mean over sites of the best R2 of held-out stimuli with this weight decay, and its epoch.
+    reached: float = -math.inf
+    reached_epoch: int = -1
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    def note(self, **values: float) -> None:
+        """Append the measures of an epoch."""
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(float(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What came out: R2 of held-out stimuli and weight decay of each site, and the measures of all epochs."""
+
+    score: np.ndarray
+    weight_decay: np.ndarray
+    history: dict[str, list[float]]
+
+
+def train(
+    network: Network, make: Callable[[], Network], data: Data, plan: Plan, *, context: brainlens.Context, identity: str
+) -> Trained:
+    """Train with each weight decay, and leave in the network what predicted held-out stimuli best.
+
+    Where sites share nothing, each site takes its own best epoch and weight decay; elsewhere all take those with the
+    best mean R2.
+
+    Parameters
+    ----------
+    network
+        Holds the chosen weights in the end; what it holds before does not matter.
+    make
+        Makes an untrained network, always the same one.
+    data
+        What to learn.
+    plan
+        How.
+    context
+        Device, progress, log, and the folder in which checkpoints are kept and looked for.
+    identity
+        Text that a checkpoint must carry to be gone on from.
+
+    Raises
+    ------
+    CheckpointError
+        If there is a checkpoint of something else.
+    DeviceError
+        If the loss is not finite.
+    """
+    trainer = _Trainer(network, make, data, plan, context)
+    file = None if context.scratch is None else context.scratch / FILE
+    if file is not None and file.exists():
+        trainer.load(file, identity)
+    saved_at = time.monotonic()
+    with _own_randomness(context.device):
+        for _ in context.progress(trainer.steps(), total=trainer.n_left(), label="training", note=lambda: trainer.said):
+            if file is not None and time.monotonic() - saved_at >= plan.checkpoint_s:
+                trainer.save(file, identity)
+                saved_at = time.monotonic()
+    return trainer.finish()
+
+
+class _Best:
+    """The weights that predicted held-out stimuli best so far: of each site, or of all together."""
+
+    def __init__(self, network: Network, data: Data) -> None:
+        self.network = network
+        self.score = torch.full((network.n_sites,), -math.inf, device=data.mean.device)
+        self.tried = torch.zeros(network.n_sites, dtype=torch.int64, device=data.mean.device)
+        self.weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+    def offer(self, current: Network, score: Tensor, varies: Tensor, *, tried: int) -> float:
+        """Keep what is better than before; return the mean over sites of the best R2."""
+        if current.alone:
+            better = score > self.score
+        else:
+            better = torch.full_like(varies, bool(_mean(score, varies) > _mean(self.score, varies)))
+        for name, value in current.state_dict().items():
+            # Where sites share something, either all of it is taken or nothing.
+            if name.startswith("sites.") and len(value) == len(better):
+                self.weights[name][better] = value[better]
+            elif bool(better.all()):
+                self.weights[name].copy_(value)
+        self.score[better], self.tried[better] = score[better], tried
+        return _mean(self.score, varies)
+
+
+def _mean(score: Tensor, varies: Tensor) -> float:
+    return float(score[varies].mean())
+
+
+class _Trainer:
+    """Weights, optimiser, the best so far, and position of one training."""
+
+    def __init__(
+        self, network: Network, make: Callable[[], Network], data: Data, plan: Plan, context: brainlens.Context
+    ) -> None:
+        self.network, self.make, self.data, self.plan, self.context = network, make, data, plan, context
+        self.progress, self.said = Progress(), ""
+        self.steps_per_epoch = math.ceil(len(data.training) / plan.batch_size)
+        self.n_steps = plan.epochs * self.steps_per_epoch
+        self.null, self.varies = self._null()
+        self.best = _Best(network, data)
+        self._start()
+
+    def _start(self) -> None:
+        """Begin with an untrained network."""
+        self.current = self.make().to(self.context.device)
+        decay = self.plan.weight_decays[min(self.progress.tried, len(self.plan.weight_decays) - 1)]
+        self.optimizer = make_optimizer(self.current, learning_rate=self.plan.learning_rate, weight_decay=decay)
+
+    def steps(self) -> Iterator[int]:
+        """Take the steps that are left, one for each item."""
+        progress = self.progress
+        while progress.tried < len(self.plan.weight_decays):
+            while progress.step < self.n_steps:
+                self._step()
+                over = progress.step % self.steps_per_epoch == 0 and self._end_epoch()
+                # A checkpoint is written behind this, and must know that the next weight decay has begun.
+                if over or progress.step == self.n_steps:
+                    break
+                yield progress.step
+            progress.tried, progress.step, progress.loss = progress.tried + 1, 0, 0.0
+            progress.reached, progress.reached_epoch = -math.inf, -1
+            if progress.tried < len(self.plan.weight_decays):
+                self._start()
+            yield 0
+
+    def n_left(self) -> int:
+        """Return how many steps there are at most."""
+        return (len(self.plan.weight_decays) - self.progress.tried) * self.n_steps - self.progress.step
+
+    def _step(self) -> None:
+        progress, plan = self.progress, self.plan
+        epoch, within = divmod(progress.step, self.steps_per_epoch)
+        order = np.random.default_rng([plan.seed, 1, progress.tried, epoch]).permutation(self.data.training)
+        rows = np.sort(np.array_split(order, self.steps_per_epoch)[within])
+        torch.manual_seed(seed_of(plan.seed, 2, progress.tried, progress.step))
+        share = (1 + math.cos(math.pi * progress.step / self.n_steps)) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.learning_rate * share
+        self.current.train()
+        tokens, wanted = self.data.tokens(rows), self.data.responses(rows)
+        loss = add_gradients(self.current, tokens, wanted, memory_mb=plan.memory_mb)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.loss += loss
+        progress.step += 1
+
+    def _end_epoch(self) -> bool:
+        """Predict held-out stimuli, keep what is best; return whether to stop."""
+        progress, plan = self.progress, self.plan
+        epoch = progress.step // self.steps_per_epoch - 1
+        loss, progress.loss = progress.loss / self.steps_per_epoch, 0.0
+        if not math.isfinite(loss):
+            raise brainlens.DeviceError(
+                f"training: expected a finite loss, found {loss} in epoch {epoch + 1}. Lower 'learning_rate'."
+            )
+        score = 1 - self._errors() / self.null
+        reached = _mean(score, self.varies)
+        best = self.best.offer(self.current, score, self.varies, tried=progress.tried)
+        progress.note(loss=loss, held_out_r2=reached, weight_decay=plan.weight_decays[progress.tried])
+        if reached > progress.reached + LEAST_GAIN:
+            progress.reached, progress.reached_epoch = reached, epoch
+        self.said = f"weight decay {plan.weight_decays[progress.tried]:g}, loss {loss:.4f}, held-out R2 {reached:.4f}"
+        self.context.log.info("epoch %d of %d: %s, best %.4f", epoch + 1, plan.epochs, self.said, best)
+        return epoch - progress.reached_epoch >= plan.patience
+
+    def _errors(self) -> Tensor:
+        """Return squared errors of each site over the held-out trials."""
+        self.current.eval()
+        errors = torch.zeros_like(self.null)
+        with torch.no_grad():
+            for rows in _cut(self.data.held_out, self.plan.batch_size):
+                shared, wanted = self.current.share(self.data.tokens(rows)), self.data.responses(rows)
+                for sites in site_batches(self.current, len(rows), self.plan.memory_mb):
+                    errors[sites] += (self.current.read(shared, sites) - wanted[:, sites]).square().sum(0)
+        return errors
+
+    def _null(self) -> tuple[Tensor, Tensor]:
+        """Return squared errors of predicting the training mean, and which sites vary among held-out trials."""
+        blocks = (self.data.responses(rows) for rows in _cut(self.data.held_out, self.plan.batch_size))
+        null = torch.stack([block.square().sum(0) for block in blocks]).sum(0)
+        varies = null > 0
+        return torch.where(varies, null, torch.ones_like(null)), varies
+
+    def finish(self) -> Trained:
+        """Put the weights that were chosen into the network."""
+        self.network.load_state_dict(self.best.weights)
+        self.network.to(self.context.device).eval()
+        score = torch.where(self.varies, self.best.score, torch.nan)
+        return Trained(
+            score=score.cpu().numpy(),
+            weight_decay=np.array(self.plan.weight_decays)[self.best.tried.cpu().numpy()],
+            history=self.progress.history,
+        )
+
+    def save(self, file: Path, identity: str) -> None:
+        """Write a checkpoint, whole or not at all."""
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "identity": identity,
+            "network": self.current.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": {"score": self.best.score, "tried": self.best.tried, "weights": self.best.weights},
+            "progress": dict(vars(self.progress)),
+        }
+        part = file.with_suffix(".part")
+        with open(part, "wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+
+    def load(self, file: Path, identity: str) -> None:
+        """Go on from a checkpoint.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be read, or is of something else.
+        """
+        remedy = f"Remove {str(file)!r} to start afresh."
+        try:
+            content = torch.load(file, map_location=self.context.device, weights_only=True)
+        except Exception as error:  # noqa: BLE001 - torch raises anything for a damaged file
+            raise brainlens.CheckpointError(
+                f"checkpoint {file.name!r}: expected a checkpoint of this training, found a file that cannot be read "
+                f"({type(error).__name__}). {remedy}"
+            ) from error
+        found = (content.get("format"), content.get("identity"))
+        if found != (FORMAT, identity):
+            raise brainlens.CheckpointError(
+                f"checkpoint {file.name!r}: expected format {FORMAT} of {identity!r}, found format {found[0]} of "
+                f"{found[1]!r}. {remedy}"
+            )
+        self.progress = Progress(**content["progress"])
+        self._start()
+        self.current.load_state_dict(content["network"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.best.score, self.best.tried = content["best"]["score"], content["best"]["tried"]
+        self.best.weights = content["best"]["weights"]
+        self.context.log.info(
+            "going on with weight decay %d of %d at step %d",
+            self.progress.tried + 1, len(self.plan.weight_decays), self.progress.step,
+        )  # fmt: skip
+
+
+def add_gradients(network: Network, tokens: Tensor, wanted: Tensor, *, memory_mb: float) -> float:
+    """Add the gradients of a batch, sites some at a time; return the mean squared error.
+
+    The gradient of what sites share is the sum over all of them, so that the size of their batches changes rounding
+    alone. Errors are added up over sites, so that a site does not depend on how many others there are.
+
+    Parameters
+    ----------
+    network
+        In training mode.
+    tokens, wanted
+        Dims (trial, token, channel) and (trial, site).
+    memory_mb
+        What a batch of sites may take.
+    """
+    shared = network.share(tokens)
+    leaves = tuple(each.detach().requires_grad_(each.requires_grad) for each in shared)
+    total = 0.0
+    for sites in site_batches(network, len(tokens), memory_mb):
+        errors = (network.read(leaves, sites) - wanted[:, sites]).square().sum() / len(tokens)
+        errors.backward()
+        total += float(errors.detach())
+    reached = [(each, leaf.grad) for each, leaf in zip(shared, leaves, strict=True) if leaf.grad is not None]
+    if reached:
+        torch.autograd.backward([each for each, _ in reached], [gradient for _, gradient in reached])
+    return total / wanted.shape[1]
+
+
+def site_batches(network: Network, n_trials: int, memory_mb: float) -> Iterator[slice]:
+    """Cut sites into batches within a memory budget."""
+    step = max(1, int(memory_mb * 2**20 / (4 * network.cost(n_trials))))
+    yield from (slice(start, min(start + step, network.n_sites)) for start in range(0, network.n_sites, step))
+
+
+def make_optimizer(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW, with weight decay for all but biases, gains, and where fields are and how large.
+
+    Weights are decayed once for each step, in shares of the learning rate.
+    """
+    spared = ("bias", "centre", "size_log", "norm.weight")
+    named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
+    groups = [
+        {"params": [value for name, value in named if not name.endswith(spared)], "weight_decay": weight_decay},
+        {"params": [value for name, value in named if name.endswith(spared)], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+
+
+def seed_of(*keys: int) -> int:
+    """Return one number for several, for torch's generators."""
+    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _cut(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    yield from (rows[start : start + size] for start in range(0, len(rows), size))
+
+
+@contextlib.contextmanager
+def _own_randomness(device: str) -> Iterator[None]:
+    """Leave torch's global generators as they were."""
+    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
+        yield
