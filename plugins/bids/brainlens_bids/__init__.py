@@ -47,8 +47,9 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _as_tuples(value: Any) -> Any:
+    """Let text stand for a tuple, of each session too, and 'ses-01' for '01'."""
     if isinstance(value, dict):
-        return {key: _as_tuple(item) for key, item in value.items()}
+        return {str(key).removeprefix("ses-"): _as_tuple(item) for key, item in value.items()}
     return _as_tuple(value)
 
 
@@ -63,7 +64,7 @@ def _without(prefix: str) -> BeforeValidator:
         if isinstance(value, str):
             return value.removeprefix(prefix)
         if isinstance(value, dict):
-            return {strip(key): item for key, item in value.items()}
+            return {key: strip(item) for key, item in value.items()}
         return tuple(map(strip, value)) if isinstance(value, Iterable) else value
 
     return BeforeValidator(strip)

@@ -60,7 +60,7 @@ def keep_events(tables: Sequence[pd.DataFrame], runs: Sequence[str]) -> dict[str
     for name in everything.columns:
         column = everything[name]
         values = column.to_numpy(np.float64) if name in TIMES else _simplest(column.fillna("n/a").to_numpy(dtype=str))
-        kept[f"{PREFIX}{'run_label' if name == 'run' else name}"] = ("event", values)
+        kept[_kept_name(name)] = ("event", values)
     return kept
 
 
@@ -232,8 +232,13 @@ def label_trials(
     others = pd.concat(parts, ignore_index=True)
     for name in others.columns:
         if name not in (*TIMES, params.condition_column, params.stimulus_column):
-            coords[f"{PREFIX}{name}"] = ("trial", _simplest(others[name].fillna("n/a").to_numpy(dtype=str)))
+            coords[_kept_name(name)] = ("trial", _simplest(others[name].fillna("n/a").to_numpy(dtype=str)))
     return xr.Dataset(coords=coords)
+
+
+def _kept_name(column: str) -> str:
+    """Name what is kept of a column; `event_run` is taken by the run that the table belongs to."""
+    return f"{PREFIX}run_label" if column == "run" else f"{PREFIX}{column}"
 
 
 def _check_rows(made: pd.DataFrame, params: TrialParams, path: str) -> None:

@@ -312,11 +312,10 @@ def _missing_text(what: str, missing: Sequence[Path], root: Path) -> str:
     else:
         names = sorted(name for name in _names(folder) if not name.startswith("."))
     wanted = missing[0].name if folder == missing[0].parent else missing[0].relative_to(folder).parts[0]
-    more = f" and {len(missing) - 1} more files" if len(missing) > 1 else ""
     hint = brainlens.closest(wanted, names, what="found")
     return (
-        f"{what}: expected {str(missing[0])!r}{more}, found no {wanted!r} in {str(folder)!r}. {hint} "
-        "Download what is missing, or ask for labels, space and entities that are there."
+        f"{what}: expected {brainlens.listed(map(str, missing), most=3)}, found no {wanted!r} in {str(folder)!r}. "
+        f"{hint} Download what is missing, or ask for labels, space and entities that are there."
     )
 
 

@@ -199,6 +199,11 @@ def _agree_t_r(
     found: list[tuple[float, str]] = []
     for run, image, (field, path) in zip(runs, images, fields, strict=True):
         header, sidecar = header_t_r(image), field.get("RepetitionTime", 0)
+        if "VolumeTiming" in field:
+            raise brainlens.ParameterError(
+                f"sidecar {path!r}, field 'VolumeTiming': expected volumes at one distance, field 'RepetitionTime', "
+                "found volumes with times of their own, which are not read. Give t_r in s if they are regular after all."
+            )
         if not isinstance(sidecar, int | float) or sidecar < 0:
             raise brainlens.ParameterError(
                 f"sidecar {path!r}, field 'RepetitionTime': expected seconds above 0, found {sidecar!r}. Repair it, or "

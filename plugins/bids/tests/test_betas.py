@@ -136,6 +136,16 @@ def test_without_a_column_of_stimuli_the_condition_is_the_stimulus(published):
     np.testing.assert_array_equal(made["stimulus_id"].values, made["condition"].values)
 
 
+def test_a_column_called_run_is_kept_beside_the_run(world):
+    path = world.file("events", "pre", "1")
+    table = pd.read_csv(path, sep="\t").assign(run=7)
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    made = world.betas(sessions="pre", runs="1")
+    assert made["event_run_label"].values.tolist() == [7] * N_TRIALS
+    assert set(made["run"].values.tolist()) == {"ses-pre_run-1"}
+    assert "event_run_label" in world.read(sessions="pre", runs="1")
+
+
 def test_stimuli_may_be_numbers(world):
     for session, run in (name.removeprefix("ses-").split("_run-") for name in NAMES):
         path = world.file("events", session, run)

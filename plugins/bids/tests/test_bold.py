@@ -205,7 +205,8 @@ def test_bad_voxels_are_refused_or_dropped_by_place(world, save, caplog):
 def test_a_missing_session_is_named_with_those_that_are_there(world):
     message = world.error(sessions="pre,follow")
     assert "ses-follow" in message
-    assert "and 1 more files" in message
+    assert "run-1_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz', " in message
+    assert "run-2_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz', found no 'ses-follow'" in message
     assert "Found: 'ses-post', 'ses-pre'." in message
 
 

@@ -41,6 +41,8 @@ def test_ranges_are_written_out_with_their_zeros():
     assert params.sessions == ("09", "10", "11")
     assert params.runs == {"09": ("1", "2", "3"), "10": ("1", "3"), "11": ("2", "4")}
     assert BoldParams(**STUDY, runs=["1-2", "5"]).runs == ("1", "2", "5")
+    params = BoldParams(**STUDY, sessions=["ses-pre"], runs={"ses-pre": "run-1"})
+    assert params.runs == {"pre": ("1",)}
 
 
 def test_parameters_come_back_from_their_record():

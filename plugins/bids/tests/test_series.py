@@ -68,6 +68,13 @@ def test_a_repetition_time_that_is_none_is_refused(world, value):
     assert f"sidecar {str(path)!r}, field 'RepetitionTime': expected seconds above 0, found {value!r}" in message
 
 
+def test_volumes_with_times_of_their_own_are_refused(world):
+    path = change(world, VolumeTiming=[0.0, 2.0, 7.0])
+    message = world.error()
+    assert f"sidecar {str(path)!r}, field 'VolumeTiming': expected volumes at one distance" in message
+    assert world.read(t_r=2.0).attrs["t_r"] == 2.0
+
+
 def test_runs_with_other_repetition_times_are_refused(world, save):
     path = world.file("bold", "post", "2")
     save(path, np.asarray(nib.load(path).dataobj), t_r=3.0)
