@@ -1,6 +1,9 @@
 """The importer `public.bold5000` on a small copy in the layout of release 2.0, with planted numbers."""
 
 import shutil
+import signal
+import subprocess
+import sys
 import tracemalloc
 from copy import deepcopy
 
@@ -238,7 +241,22 @@ def test_more_sessions_take_no_more_memory(tmp_path, save_image, monkeypatch):
     assert many - few < 4 * np.prod(shape) * n_trials / 2
 
 
-def test_a_registry_stores_a_repaired_copy_once(copy, tmp_path):
+@pytest.fixture
+def read_again(monkeypatch):
+    """Files whose voxels are read, in their order."""
+    from brainlens_public import bold5000
+
+    found, fill = [], bold5000.fill_rows
+
+    def counted(image, *given, **more):
+        found.append(image.path.name[-9:-7])
+        fill(image, *given, **more)
+
+    monkeypatch.setattr(bold5000, "fill_rows", counted)
+    return found
+
+
+def test_a_registry_goes_on_after_a_repair_and_stores_every_session_once(copy, tmp_path, read_again):
     registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
     given = {"root": str(copy.root), "subject": SUBJECT, "sites": "PPA"}
     whole = copy.session(5).read_bytes()
@@ -247,5 +265,39 @@ def test_a_registry_stores_a_repaired_copy_once(copy, tmp_path):
         registry.ingest("public.bold5000", "csi4", **given)
     assert not list(registry.list())
     copy.session(5).write_bytes(whole)
-    registry.ingest("public.bold5000", "csi4", **given)
+    for _ in range(2):
+        assert registry.ingest("public.bold5000", "csi4", **given) == ["csi4"]
+    assert read_again[:9] == ["01", "02", "03", "04", "05", "05", "06", "07", "08"]
+    stored = registry["csi4"]
+    np.testing.assert_array_equal(stored["response"].values, copy.truth(stored))
+    assert stored["session"].values.tolist() == np.repeat(range(1, 10), copy.sizes).tolist()
+    assert [entry.name for entry in registry.list()] == ["csi4"]
+
+
+KILLED = """
+import os, signal, sys
+import brainlens
+from brainlens_public import bold5000
+
+fill = bold5000.fill_rows
+
+def killed(image, *given, **more):
+    if "ses-06" in image.path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    fill(image, *given, **more)
+
+bold5000.fill_rows = killed
+registry = brainlens.open(sys.argv[1], quiet=True)
+registry.ingest("public.bold5000", "csi4", root=sys.argv[2], subject="CSI4", sites="PPA")
+"""
+
+
+def test_a_killed_import_goes_on_with_the_session_it_was_at(copy, tmp_path, read_again):
+    place = tmp_path / "study.zarr"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(place), str(copy.root)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    registry = brainlens.open(place, quiet=True)
+    assert registry.list() == []
+    registry.ingest("public.bold5000", "csi4", root=str(copy.root), subject=SUBJECT, sites="PPA")
+    assert read_again == ["06", "07", "08", "09"]
     np.testing.assert_array_equal(registry["csi4"]["response"].values, copy.truth(registry["csi4"]))
