@@ -202,7 +202,7 @@ def _agree_t_r(
         if "VolumeTiming" in field:
             raise brainlens.ParameterError(
                 f"sidecar {path!r}, field 'VolumeTiming': expected volumes at one distance, field 'RepetitionTime', "
-                "found volumes with times of their own, which are not read. Give t_r in s if they are regular after all."
+                "found volumes with times of their own, which are not read. Give t_r in s if they are regular."
             )
         if not isinstance(sidecar, int | float) or sidecar < 0:
             raise brainlens.ParameterError(
