@@ -24,10 +24,13 @@ from brainlens_stimuli.layers import Tap, keep_tokens, tapped
 from brainlens_stimuli.network import Found, Network, describe, digest, in_threads
 from brainlens_stimuli.params import OpenClipImageParams, OpenClipParams, OpenClipTextParams
 from brainlens_stimuli.weights import (
+    BROKEN,
     check_file,
     fetch,
     find_cached,
     first_line,
+    hub_folder,
+    offline,
     only_weights,
     raise_missing,
     reading,
@@ -35,6 +38,8 @@ from brainlens_stimuli.weights import (
 )
 
 CONFIG = "open_clip_config.json"
+HUB = "hf-hub:"
+_WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 _POSITIONS = ("visual.positional_embedding", "positional_embedding", "text.positional_embedding")
 _IMAGE_LAYERS = ("projected", "pooled", "tokens_projected")
@@ -147,11 +152,12 @@ def load_text_network(params: OpenClipTextParams, context: brainlens.Context) ->
     model, name, sha256 = _load(params, context)
     folder = _folder(params)
     try:
-        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}" if folder else params.model)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        with offline(unless=params.download):
+            tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}" if folder else params.model)
+    except BROKEN as error:
         raise brainlens.CheckpointError(
-            f"model {params.model!r}: expected its tokenizer, found none that loads ({first_line(error)}). Copy the "
-            "tokenizer's files into the model's folder, or load it once on a machine with network."
+            f"model {params.model!r}: expected its tokenizer in its folder or the local cache, found none that loads "
+            f"({first_line(error)}). Copy it there, or set download=True."
         ) from error
     inner = getattr(tokenizer, "tokenizer", None)
 
@@ -236,7 +242,7 @@ def _load(params: OpenClipImageParams | OpenClipTextParams, context: brainlens.C
     specification = f"local-dir:{folder}" if folder else params.model
     own = {key: published[key] for key in _keys(PreprocessCfg) if key in published}
     what = f"weights of the open_clip model {params.model!r}"
-    with reading(file, what), _without_warnings():
+    with reading(file, what), _without_warnings(), offline(unless=params.download):
         model = open_clip.create_model(
             specification, load_weights=False, pretrained_text=False, force_preprocess_cfg=own,
             force_quick_gelu=bool(published.get("quick_gelu")),
@@ -252,6 +258,9 @@ def _folder(params: OpenClipParams) -> Path | None:
     """Return the folder that the model names, or None where it is an architecture."""
     if params.model in open_clip.list_models():
         return None
+    if params.model.startswith(HUB):
+        name = params.model.removeprefix(HUB)
+        return hub_folder(name, "", _WANTED, config=CONFIG, download=params.download)
     path = Path(params.model).expanduser()
     return path if path.exists() or "/" in params.model else None
 
@@ -259,7 +268,7 @@ def _folder(params: OpenClipParams) -> Path | None:
 def _from_folder(
     params: OpenClipParams, folder: Path, context: brainlens.Context
 ) -> tuple[str, Path, Mapping[str, Any]]:
-    context.source(params.model)
+    context.source(folder)
     if params.pretrained:
         raise brainlens.ParameterError(
             "pretrained: expected '' for a folder, which says by itself how it was trained, found "
@@ -272,7 +281,8 @@ def _from_folder(
             "such file there. Copy the whole folder."
         )
     path = Path(params.weights) if params.weights else only_weights(folder, params.model, _FILES)
-    return folder.resolve().name, path, {}
+    name = params.model.removeprefix(HUB) if params.model.startswith(HUB) else folder.resolve().name
+    return name, path, {}
 
 
 def _from_list(params: OpenClipParams) -> tuple[str, Path, Mapping[str, Any]]:

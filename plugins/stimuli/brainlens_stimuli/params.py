@@ -65,7 +65,8 @@ class OpenClipParams(FileParams):
 
     model: str = Field(
         min_length=1,
-        description="Architecture in open_clip's list, such as ViT-H-14, or a folder with open_clip_config.json.",
+        description="Architecture in open_clip's list, such as ViT-H-14, or a folder with open_clip_config.json, or "
+        "hf-hub: and an id of the hub.",
     )
     pretrained: str = Field("", description=_PRETRAINED)
 

@@ -25,6 +25,7 @@ from brainlens_stimuli.weights import (
     check_file,
     fetch,
     find_cached,
+    hub_folder,
     only_weights,
     raise_missing,
     reading,
@@ -32,6 +33,7 @@ from brainlens_stimuli.weights import (
 )
 
 CONFIG = "config.json"
+HUB = "hf-hub:"
 _FILES = ("model.safetensors",)
 
 
@@ -91,7 +93,9 @@ def load_network(params: TimmParams, context: brainlens.Context) -> Network:
     model: Any = loaded.requires_grad_(False).eval().to(context.device)
     config = resolve_model_data_config(model)
     transform = create_transform(**config, is_training=False)
-    space = folder.resolve().name if folder else _full_name(params.model)
+    space = (
+        params.model.removeprefix(HUB) if HUB in params.model else folder.name if folder else _full_name(params.model)
+    )
     return Network(
         name=params.label or (space if params.layer == "pooled" else f"{space}/{params.layer}"),
         sha256=sha256,
@@ -131,6 +135,9 @@ def _folder(params: TimmParams, context: brainlens.Context) -> Path | None:
     ParameterError
         If it is neither.
     """
+    if params.model.startswith(HUB):
+        name = params.model.removeprefix(HUB)
+        return context.source(hub_folder(name, "", [CONFIG, *_FILES], config=CONFIG, download=params.download))
     path = Path(params.model).expanduser()
     if not path.is_dir() and "/" not in params.model:
         architecture, _, tag = params.model.partition(".")

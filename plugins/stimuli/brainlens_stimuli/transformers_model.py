@@ -13,8 +13,6 @@ import numpy as np
 import torch
 import transformers
 import xarray as xr
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
@@ -26,7 +24,7 @@ from brainlens_stimuli.inputs import choose_images, choose_texts
 from brainlens_stimuli.layers import Tap, keep_tokens, to_tokens
 from brainlens_stimuli.network import Found, Network, describe, digest
 from brainlens_stimuli.params import TransformersImageParams, TransformersTextParams
-from brainlens_stimuli.weights import BROKEN, check_file, fetch, first_line, raise_missing, reading
+from brainlens_stimuli.weights import BROKEN, check_file, first_line, hub_folder, reading
 
 Params = TransformersImageParams | TransformersTextParams
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
@@ -269,7 +267,7 @@ def _find_folder(params: Params, context: brainlens.Context) -> Path:
     """
     is_id = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", params.model) and not Path(params.model).expanduser().exists()
     if is_id:
-        folder = _cached_folder(params)
+        folder = hub_folder(params.model, params.revision, _WANTED, config="config.json", download=params.download)
         context.source(folder)
     else:
         folder = context.source(params.model)
@@ -283,20 +281,6 @@ def _find_folder(params: Params, context: brainlens.Context) -> Path:
             "file there. Copy the whole folder."
         )
     return folder
-
-
-def _cached_folder(params: Params) -> Path:
-    at = f" --revision {params.revision}" if params.revision else ""
-    include = " ".join(f"--include '{pattern}'" for pattern in _WANTED)
-    command = f"hf download {params.model}{at} {include} --local-dir FOLDER"
-    what = f"model {params.model!r}"
-    revision = params.revision or None
-    try:
-        return Path(snapshot_download(params.model, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError):
-        if not params.download:
-            raise_missing(what, command, "model")
-    return fetch(what, lambda: snapshot_download(params.model, revision=revision, allow_patterns=_WANTED), command)
 
 
 def _weight_files(folder: Path, params: Params) -> list[Path]:

@@ -9,13 +9,14 @@ import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NoReturn
 from zipfile import BadZipFile
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
@@ -106,6 +107,50 @@ def find_cached(repository: str, names: tuple[str, ...], revision: str = "") -> 
         except (LocalEntryNotFoundError, EntryNotFoundError, HFValidationError):
             continue
     return None
+
+
+def hub_folder(model: str, revision: str, patterns: list[str], *, config: str, download: bool) -> Path:
+    """Return the folder in which a repository of the hub lies in the local cache, or have it downloaded.
+
+    Parameters
+    ----------
+    model
+        Id of the hub, such as "owner/name".
+    revision
+        Branch, tag or commit; "" for the usual one.
+    patterns
+        Files that are downloaded.
+    config
+        The file without which it is no model.
+    download
+        Whether it may be downloaded.
+
+    Raises
+    ------
+    CheckpointError
+        If it is not there.
+    """
+    found = find_cached(model, (config,), revision)
+    if found is not None:
+        return found.parent
+    at = f" --revision {revision}" if revision else ""
+    include = " ".join(f"--include '{pattern}'" for pattern in patterns)
+    command = f"hf download {model}{at} {include} --local-dir FOLDER"
+    if not download:
+        raise_missing(f"model {model!r}", command, "model")
+    wanted = partial(snapshot_download, model, revision=revision or None, allow_patterns=patterns)
+    return fetch(f"model {model!r}", wanted, command)
+
+
+@contextmanager
+def offline(*, unless: bool) -> Iterator[None]:
+    """Keep libraries from asking the hub by themselves, such as for a tokenizer, unless that was asked for."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not unless
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def raise_missing(what: str, command: str, parameter: str) -> NoReturn:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -208,15 +209,9 @@ def test_published_weights_bring_their_activation_and_preprocessing(
 
 
 def test_published_weights_are_found_in_the_cache_of_the_hub(
-    images: xr.Dataset, tiny_architecture: Path, context: brainlens.Context, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    snapshot = tmp_path / "hub" / "models--timm--tiny" / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
-    shutil.copy(tiny_architecture, snapshot / "open_clip_model.safetensors")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    images: xr.Dataset, tiny_architecture: Path, context: brainlens.Context, hub: Callable[[str], Path]
+) -> None:
+    shutil.copy(tiny_architecture, hub("timm/tiny") / "open_clip_model.safetensors")
     found = seen(images, context, model="tiny-ViT", pretrained="openai")
     given = seen(images, context, model="tiny-ViT", pretrained="openai", weights=str(tiny_architecture))
     np.testing.assert_array_equal(found["embedding"].values, given["embedding"].values)
@@ -335,3 +330,42 @@ def test_tensors_of_torch_are_taken_as_well(
     np.testing.assert_array_equal(
         found["embedding"].values, seen(images, context, model=str(clip_folder))["embedding"].values
     )
+
+
+def test_a_model_of_the_hub_is_taken_from_the_cache_whole(
+    images: xr.Dataset, clip_folder: Path, context: brainlens.Context, hub: Callable[[str], Path]
+) -> None:
+    with pytest.raises(brainlens.CheckpointError, match="model 'me/tiny': .*run 'hf download me/tiny --include"):
+        seen(images, context, model="hf-hub:me/tiny")
+    shutil.copytree(clip_folder, hub("me/tiny"), dirs_exist_ok=True)
+    found = seen(images, context, model="hf-hub:me/tiny")
+    assert found.attrs["model"] == "me/tiny"
+    np.testing.assert_array_equal(
+        found["embedding"].values, seen(images, context, model=str(clip_folder))["embedding"].values
+    )
+
+
+def test_a_tokenizer_is_not_asked_for_on_the_network(
+    texts: xr.Dataset, tiny_architecture: Path, context: brainlens.Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from open_clip import factory
+
+    config = factory._MODEL_CONFIGS["tiny-ViT"]
+    config = {**config, "text_cfg": {**config["text_cfg"], "hf_tokenizer_name": "timm/no-such-tokenizer"}}
+    monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny-ViT", config)
+    reached: list[object] = []
+
+    def look_up(host: str, *_: object, **__: object) -> None:
+        reached.append(host)
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", look_up)
+    with pytest.raises(brainlens.CheckpointError, match="expected its tokenizer in its folder or the local cache"):
+        read(texts, context, model="tiny-ViT", pretrained="openai", weights=str(tiny_architecture))
+    assert reached == []
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_what_the_cpu_finds(images: xr.Dataset, clip_folder: Path, context: brainlens.Context) -> None:
+    there = seen(images, brainlens.Context(device="cuda:0"), model=str(clip_folder))["embedding"]
+    np.testing.assert_allclose(there, seen(images, context, model=str(clip_folder))["embedding"], atol=1e-4)

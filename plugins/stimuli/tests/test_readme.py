@@ -27,9 +27,8 @@ Stand = Callable[[str, str, str], dict]
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
+def stand_in(monkeypatch: pytest.MonkeyPatch, hub: Callable[[str], Path]) -> Stand:
     """Return a function that puts a small model in the place of a public one: in open_clip's list, and in the cache."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
     def put(architecture: str, tag: str, repository: str) -> dict:
         assert repository == open_clip.get_pretrained_cfg(architecture, tag)["hf_hub"].rstrip("/")
@@ -40,21 +39,12 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stand:
         }
         monkeypatch.setitem(factory._MODEL_CONFIGS, architecture, config)
         torch.manual_seed(0)
-        file = cached(tmp_path / "hub", repository) / "open_clip_model.safetensors"
+        file = hub(repository) / "open_clip_model.safetensors"
         state = open_clip.CLIP(**config).state_dict()
         save_file({name: value.clone() for name, value in state.items()}, file)
         return {**config, "file": str(file)}
 
     return put
-
-
-def cached(hub: Path, repository: str) -> Path:
-    """Make the folder in which a repository lies in the cache of the hub."""
-    snapshot = hub / f"models--{repository.replace('/', '--')}" / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
-    return snapshot
 
 
 def commands(heading: str) -> list[list[str]]:
@@ -88,7 +78,9 @@ def test_two_commands_lead_from_photographs_to_embeddings(
     np.testing.assert_allclose(found["embedding"].values, expected, atol=1e-5)
 
 
-def test_generators_take_what_is_embedded_for_them(stand_in: Stand, tmp_path: Path, images: object) -> None:
+def test_generators_take_what_is_embedded_for_them(
+    stand_in: Stand, tmp_path: Path, images: object, hub: Callable[[str], Path]
+) -> None:
     diffusers = pytest.importorskip("diffusers")
     pytest.importorskip("brainlens_diffusion")
     stand_in("ViT-bigG-14", "laion2b_s39b_b160k", "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k")
@@ -107,7 +99,7 @@ def test_generators_take_what_is_embedded_for_them(stand_in: Stand, tmp_path: Pa
         vq_embed_dim=4, norm_num_groups=4, mid_block_add_attention=False, norm_type="spatial", scaling_factor=1.0,
     )  # fmt: skip
     scheduler = diffusers.DDPMScheduler(variance_type="learned_range")
-    folder = cached(tmp_path / "hub", "kandinsky-community/kandinsky-2-2-decoder")
+    folder = hub("kandinsky-community/kandinsky-2-2-decoder")
     diffusers.KandinskyV22Pipeline(unet=unet, scheduler=scheduler, movq=movq).save_pretrained(folder)
     registry = brainlens.open(tmp_path / "study", quiet=True)
     registry.put("images", images, schema="stimulus_image")

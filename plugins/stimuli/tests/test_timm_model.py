@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_any_module_is_a_layer(images: xr.Dataset, context: brainlens.Context, v
 
 
 def test_a_folder_in_the_layout_of_the_hub_is_loaded(
-    images: xr.Dataset, context: brainlens.Context, vit_file: Path, tmp_path: Path
+    images: xr.Dataset, context: brainlens.Context, vit_file: Path, tmp_path: Path, hub: Callable[[str], Path]
 ) -> None:
     folder = tmp_path / "my-vit"
     folder.mkdir()
@@ -80,6 +81,10 @@ def test_a_folder_in_the_layout_of_the_hub_is_loaded(
     (folder / "config.json").write_text(json.dumps(about))
     found = seen(images, context, model=str(folder))
     assert found.attrs["model"] == "my-vit"
+    shutil.copytree(folder, hub("me/vit"), dirs_exist_ok=True)
+    there = seen(images, context, model="hf-hub:me/vit")
+    assert there.attrs["model"] == "me/vit"
+    np.testing.assert_array_equal(there["embedding"].values, found["embedding"].values)
     assert "mean 0.1 0.2 0.3" in found.attrs["preprocessing"]
     other = seen(images, context, model=NAME, weights=str(vit_file))
     assert found.attrs["weights_sha256"] == other.attrs["weights_sha256"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -268,17 +269,14 @@ def test_a_file_that_was_cut_off_is_refused(
 
 
 def test_an_id_is_looked_for_in_the_cache_and_named_with_its_command(
-    images: xr.Dataset, clip: Path, context: brainlens.Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    images: xr.Dataset, clip: Path, context: brainlens.Context, hub: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for download in (False, True):
         with pytest.raises(brainlens.CheckpointError, match="run 'hf download someone/tiny --include "):
             seen(images, context, model="someone/tiny", download=download)
-    snapshot = tmp_path / "models--someone--tiny" / "snapshots" / ("0" * 40)
-    shutil.copytree(clip, snapshot)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(clip, hub("someone/tiny"), dirs_exist_ok=True)
     found = seen(images, context, model="someone/tiny")
     assert found.attrs["model"] == "someone/tiny/last"
 

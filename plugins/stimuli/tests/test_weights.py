@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from brainlens_stimuli.weights import (
     fetch,
     find_cached,
     first_line,
+    hub_folder,
+    offline,
     only_weights,
     raise_missing,
     reading,
@@ -101,3 +104,26 @@ def test_what_a_loader_says_becomes_one_sentence() -> None:
         raise KeyError("x")
     assert first_line(RuntimeError("Error(s):\n  Missing: a.\n  Unexpected: b.")) == "Error(s): Missing: a"
     assert first_line(RuntimeError()) == "RuntimeError"
+
+
+def test_a_repository_is_found_or_named_with_its_command(hub: Callable[[str], Path]) -> None:
+    with pytest.raises(
+        brainlens.CheckpointError, match="run 'hf download a/b --revision v2 --include '\\*.json' --local"
+    ):
+        hub_folder("a/b", "v2", ["*.json"], config="config.json", download=False)
+    folder = hub("a/b")
+    (folder / "config.json").write_text("{}")
+    assert hub_folder("a/b", "", ["*.json"], config="config.json", download=False) == folder
+
+
+def test_libraries_are_offline_unless_they_may_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import is_offline_mode
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with offline(unless=False):
+        assert is_offline_mode()
+    with offline(unless=True):
+        assert not is_offline_mode()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with offline(unless=True):
+        assert is_offline_mode()
