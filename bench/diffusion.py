@@ -20,7 +20,7 @@ from paired import Check, Timed, seconds
 import brainlens
 
 N_IMAGES, BATCH, N_STEPS, GUIDANCE = 16, 16, 10, 2.0
-N_TRIALS = 256
+N_TRIALS = 96
 
 
 def pipeline_folder() -> Path:
@@ -109,7 +109,7 @@ def _whole_against_diffusers(folder: Path) -> tuple[Timed, Timed]:
 
 CHECKS = [
     Check("painting, one batch", 1.05, "diffusers' own call", _against_diffusers, rounds=7),
-    Check("reconstruction of 256 trials", 1.05, "diffusers' own calls", _whole_against_diffusers, rounds=3),
+    Check("reconstruction of 96 trials", 1.05, "diffusers' own calls", _whole_against_diffusers, rounds=5),
 ]
 
 

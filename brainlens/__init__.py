@@ -36,6 +36,7 @@ _HOMES = {
     "brainlens.device": ("resolve_device",),
     "brainlens.pictures": ("contact_sheet",),
     "brainlens.registry": ("Registry", "open"),
+    "brainlens.workers": ("spread",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
     from brainlens.shrinkage import shrink_covariance as shrink_covariance
     from brainlens.trainable import Trainable as Trainable
     from brainlens.variants import choose_variant as choose_variant
+    from brainlens.workers import spread as spread
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,112 @@
+"""The same calls here, in other processes and on a cluster: order, what is under way, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import types
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import brainlens
+from brainlens import workers
+
+
+def scale(item: int, values: np.ndarray, factor: float) -> float:
+    return float(item * values.sum() * factor)
+
+
+def wait(item: int) -> int:
+    time.sleep(0.3)
+    return item
+
+
+def process(item: int) -> int:
+    return os.getpid()
+
+
+def refuse_three(item: int) -> int:
+    if item == 3:
+        raise brainlens.DimensionError("item: expected any but 3, found 3.")
+    return item
+
+
+def fail(item: int) -> int:
+    raise ZeroDivisionError("in a worker")
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_results_come_in_the_order_of_the_items(n_workers: int) -> None:
+    values = np.arange(300_000.0)
+    made = list(brainlens.spread(scale, range(9), (values, 0.5), n_workers=n_workers))
+    assert made == [scale(item, values, 0.5) for item in range(9)]
+
+
+def test_workers_are_other_processes() -> None:
+    assert set(brainlens.spread(process, range(3), n_workers=0)) == {os.getpid()}
+    assert os.getpid() not in set(brainlens.spread(process, range(3), n_workers=2))
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_items_are_asked_for_as_workers_get_free(n_workers: int) -> None:
+    asked = []
+
+    def items() -> Iterator[int]:
+        for item in range(16):
+            asked.append(item)
+            yield item
+
+    made = brainlens.spread(wait, items(), n_workers=n_workers)
+    assert next(made) == 0
+    assert len(asked) < 16
+    assert list(made) == list(range(1, 16))
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_what_is_refused_comes_back_as_it_is_and_ends_the_rest(n_workers: int) -> None:
+    asked, made = [], []
+    items = (asked.append(item) or item for item in range(60))  # type: ignore[func-returns-value]
+    with pytest.raises(brainlens.DimensionError) as caught:
+        made.extend(brainlens.spread(refuse_three, items, n_workers=n_workers))
+    assert str(caught.value) == "item: expected any but 3, found 3."
+    assert len(asked) < 30
+
+
+def test_other_errors_keep_their_type() -> None:
+    with pytest.raises(ZeroDivisionError, match="in a worker"):
+        list(brainlens.spread(fail, range(3), n_workers=2))
+
+
+def test_without_joblib_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    with pytest.raises(brainlens.PluginError, match=r"^library 'joblib': expected it .* Run: pip install joblib\.$"):
+        list(brainlens.spread(process, range(3), n_workers=2))
+    assert list(brainlens.spread(refuse_three, range(3), n_workers=0)) == [0, 1, 2]
+
+
+def test_a_client_is_found_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def default_client() -> object:
+        raise ValueError("No clients found")
+
+    monkeypatch.delitem(sys.modules, "distributed", raising=False)
+    assert workers.find_client() is None
+    monkeypatch.setitem(sys.modules, "distributed", types.SimpleNamespace(default_client=default_client))
+    assert workers.find_client() is None
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_cluster_makes_the_same() -> None:
+    distributed = pytest.importorskip("distributed")
+    values = np.arange(300_000.0)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        assert workers.find_client() is not None
+        made = list(brainlens.spread(scale, range(9), (values, 0.5), n_workers=1))
+        with pytest.raises(brainlens.DimensionError, match="^item: expected any but 3, found 3.$"):
+            list(brainlens.spread(refuse_three, range(9), n_workers=1))
+    assert made == [scale(item, values, 0.5) for item in range(9)]
