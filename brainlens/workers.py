@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from brainlens.errors import BrainlensError, PluginError
@@ -56,16 +60,22 @@ def spread(
             "Run: pip install joblib."
         ) from missing
     client = find_client()
-    options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": max(1, (os.cpu_count() or 1) // n_workers)}
-    if client is not None:
-        options = {"backend": "dask", "client": client, "wait_for_workers_timeout": 60, "scatter": list(shared)}
     failed: list[BrainlensError] = []
     # Once one has failed no more are begun, and those under way are waited for.
     wanted = itertools.takewhile(lambda _: not failed, items)
-    # One item for each task: items are large, and joblib would collect several to save on messages.
-    with joblib.parallel_config(**options):
-        parallel = joblib.Parallel(n_jobs=-1 if client else n_workers, return_as="generator", batch_size=1)
-        for outcome in parallel(joblib.delayed(_attempt)(function, item, *shared) for item in wanted):
+    with contextlib.ExitStack() as stack:
+        if client is None:
+            n_threads = max(1, (os.cpu_count() or 1) // n_workers)
+            options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": n_threads}
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="brainlens-"))
+            calls = _calls_by_file(joblib, function, wanted, shared, Path(folder) / "shared.joblib")
+        else:
+            options = {"backend": "dask", "client": client, "wait_for_workers_timeout": 60, "scatter": list(shared)}
+            calls = (joblib.delayed(_attempt)(function, item, *shared) for item in wanted)
+        stack.enter_context(joblib.parallel_config(**options))
+        # One item for each task: items are large, and joblib would collect several to save on messages.
+        parallel = joblib.Parallel(n_jobs=n_workers if client is None else -1, return_as="generator", batch_size=1)
+        for outcome in parallel(calls):
             if isinstance(outcome, BrainlensError):
                 failed.append(outcome)
             if not failed:
@@ -83,6 +93,28 @@ def find_client() -> Any:
         return distributed.default_client()
     except ValueError:
         return None
+
+
+def _calls_by_file(
+    joblib: Any, function: Callable[..., Any], items: Iterable[Any], shared: tuple[Any, ...], file: Path
+) -> Iterator[Any]:
+    """Yield calls that find what they share in a file, so that it travels once and its arrays are mapped."""
+    joblib.dump(shared, file)
+    for item in items:
+        yield joblib.delayed(_attempt_by_file)(function, item, file)
+
+
+def _attempt_by_file(function: Callable[..., Any], item: Any, file: Path) -> Any:
+    return _attempt(function, item, *_read_shared(file))
+
+
+@functools.lru_cache(maxsize=1)
+def _read_shared(file: Path) -> tuple[Any, ...]:
+    """Read what all calls share once in each worker; arrays are mapped, and what is written to them is the worker's."""
+    import joblib
+
+    found: tuple[Any, ...] = joblib.load(file, mmap_mode="c")
+    return found
 
 
 def _attempt(function: Callable[..., Any], item: Any, *shared: Any) -> Any:

@@ -24,6 +24,11 @@ def wait(item: int) -> int:
     return item
 
 
+def write(item: int, values: np.ndarray) -> float:
+    values += item
+    return float(values[0])
+
+
 def process(item: int) -> int:
     return os.getpid()
 
@@ -73,6 +78,12 @@ def test_what_is_refused_comes_back_as_it_is_and_ends_the_rest(n_workers: int) -
         made.extend(brainlens.spread(refuse_three, items, n_workers=n_workers))
     assert str(caught.value) == "item: expected any but 3, found 3."
     assert len(asked) < 30
+
+
+def test_what_is_shared_is_not_written_to_by_workers() -> None:
+    values = np.zeros(300_000)
+    list(brainlens.spread(write, [1, 2, 3], (values,), n_workers=2))
+    assert not values.any()
 
 
 def test_other_errors_keep_their_type() -> None:
