@@ -14,6 +14,7 @@ from brainlens_roi.params import (
     PaintParams,
     PatternParams,
 )
+from brainlens_roi.plot_params import MapParams, PlotParams
 
 _BRAIN_DIFFUSER = "Ozcelik & VanRullen (2023), Scientific Reports 13:15666, doi:10.1038/s41598-023-42891-8"
 _FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
@@ -78,6 +79,26 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             },
             output=("score",),
             citations=(_FDR, _PERMUTATION),
+        ),
+        brainlens.Component(
+            name="roi.map",
+            role="analysis",
+            summary="Scores of ROIs on the sites of each: a map for NIfTI, GIfTI and pictures.",
+            version="1",
+            target="brainlens_roi.map:make_map",
+            params=MapParams,
+            inputs={"scores": "score", "response": "response"},
+            output=("stat_map",),
+        ),
+        brainlens.Component(
+            name="roi.plot",
+            role="exporter",
+            summary="A map on nilearn's glass brain, slices or surface: a picture, or an interactive page.",
+            version="1",
+            target="brainlens_roi.plot:write",
+            params=PlotParams,
+            suffixes=(".brain.png", ".brain.html"),
+            citations=(_NILEARN,),
         ),
         brainlens.Component(
             name="roi.patterns",

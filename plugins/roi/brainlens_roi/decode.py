@@ -49,8 +49,8 @@ def decode(
         Metrics: two_way_identification and top_1 among the stimuli that the fold tests, or among all classes; r2 over
         all channels, 1 - squared error / squared distance from the training mean; and `r2 CHANNEL`.
 
-        `n_sites` (roi); `noise_ceiling` (roi), the mean over sites of the share of the variance of rows that is signal,
-        not a number where nothing was shown twice and there is no `ncsnr`.
+        `n_sites` (roi), decoded from; `noise_ceiling` (roi), the mean over sites of the share of the variance of rows
+        that is signal, not a number where nothing was shown twice and there is no `ncsnr`.
 
         Left out: `drop`, what scores lose against all sites, `drop_low`, `drop_high`, `drop_p_value` (one-sided, the
         two exchanged for whole units) and `drop_q_value`. Drawn sites: `score_sd` over draws. Best first: `added`
@@ -155,7 +155,7 @@ def _as_scores(
         variables["score_sd"] = of_draw.std(axis=2)
     orders = found.orders if sets.by_score else found.orders[:1]
     sites = [[sets.sites(number, order) for order in orders] for number in range(len(sets))]
-    n_sites = np.array([np.mean([len(each) for each in of_fold]) for of_fold in sites])
+    n_sites = np.array([params.n_voxels or np.mean([len(each) for each in of_fold]) for of_fold in sites])
     reached = np.array([np.mean([ceiling[each].mean() for each in of_fold]) for of_fold in sites])
     made = xr.Dataset(
         {name: (dims, values.T) for name, values in variables.items()},

@@ -7,7 +7,7 @@ import xarray as xr
 
 import brainlens
 from brainlens_roi.params import LesionParams
-from brainlens_roi.sets import members_of, own_rois, site_dim
+from brainlens_roi.sets import members_of, own_rois, site_dim, unquoted
 
 INTACT = "intact"
 _ORDER_STREAM, _NOISE_STREAM = 5, 11
@@ -111,7 +111,7 @@ def _changed(
         {
             **coords, **along,
             "trial": np.arange(versions * n_trials),
-            "lesion": ("trial", np.repeat([INTACT, *names], n_trials)),
+            "lesion": ("trial", np.repeat([INTACT, *map(unquoted, names)], n_trials)),
             "intact_trial": ("trial", np.tile(trials["trial"].values, versions)),
             "noise_seed": ("trial", np.tile(seeds, versions)),
         },

@@ -100,7 +100,7 @@ def make_sets(response: xr.Dataset, params: DecodeParams) -> Sets:
         _refuse_overlap(response, names, members)
     return Sets(
         mode=params.mode,
-        rois=tuple(names),
+        rois=tuple(map(unquoted, names)),
         members=members,
         within=within,
         whole=whole,
@@ -128,6 +128,18 @@ def quoted(name: str) -> str:
     if special.isdisjoint(name):
         return name
     return f'"{name}"' if "'" in name else f"'{name}'"
+
+
+def unquoted(expression: str) -> str:
+    """Return the name that an expression quotes, or the expression where it is no single quoted name.
+
+    Examples
+    --------
+    >>> unquoted("'Left Cerebral Cortex'"), unquoted("'a b' + 'c d'")
+    ('Left Cerebral Cortex', "'a b' + 'c d'")
+    """
+    mark, inner = expression[:1], expression[1:-1]
+    return inner if len(inner) and mark in "'\"" and expression[-1] == mark and mark not in inner else expression
 
 
 def members_of(response: xr.Dataset, expression: str) -> np.ndarray:

@@ -87,6 +87,7 @@ def test_as_many_sites_are_drawn_of_each(study):
     np.testing.assert_allclose(found["score_sd"].sel(roi="V1"), 0, atol=1e-9)
     assert found["score_sd"].sel(roi="V1 + FFA", metric="r2") > 0.01
     assert found.attrs["n_draws"] == 4
+    assert found["n_sites"].values.tolist() == [20, 20, 20]
 
 
 def test_shuffled_sites_or_stimuli_give_nothing(study):

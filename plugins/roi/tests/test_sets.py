@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from brainlens_roi.params import DecodeParams
-from brainlens_roi.sets import make_sets, members_of, own_rois, quoted
+from brainlens_roi.sets import make_sets, members_of, own_rois, quoted, unquoted
 
 import brainlens
 
@@ -35,6 +35,9 @@ def test_names_with_spaces_are_found_again(response):
     for name, sites in zip(own_rois(renamed), ([0, 1, 2], [3, 4], [4, 5], [6, 7]), strict=True):
         assert members_of(renamed, name).tolist() == sites
     assert quoted("V1v") == "V1v"
+    assert make_sets(renamed, DecodeParams()).labels == ("V1", "left FFA", "it's", "a-b")
+    assert unquoted("'a' + 'b'") == "'a' + 'b'"
+    assert unquoted("V1") == "V1"
 
 
 def test_hemispheres_and_everything_need_no_masks(response):

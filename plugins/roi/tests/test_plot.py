@@ -1,0 +1,130 @@
+"""Pictures: they are drawn where the values are, and refused where a view would mislead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import xarray as xr
+from brainlens_roi.plot import choose_map, make_image, write
+from brainlens_roi.plot_params import PlotParams
+
+import brainlens
+
+
+@pytest.fixture
+def volume() -> xr.Dataset:
+    """Two maps of a block of voxels at the back of the left hemisphere, in MNI space at 4 mm."""
+    index = np.argwhere(np.ones((5, 5, 5), bool)) + [10, 4, 12]
+    values = np.stack([np.linspace(0.1, 0.9, len(index)), np.full(len(index), np.nan)])
+    values[1, 0] = -0.4
+    affine = np.array([[4, 0, 0, -90], [0, 4, 0, -126], [0, 0, 4, -72], [0, 0, 0, 1]], float)
+    return xr.Dataset(
+        {"map": (("map_name", "voxel"), values.astype(np.float32))},
+        {
+            "map_name": ["r2", "drop"], "voxel": np.arange(len(index)),
+            **{name: ("voxel", index[:, axis]) for axis, name in enumerate("ijk")},
+        },
+        {"space": "MNI152NLin2009cAsym", "affine": affine.ravel().tolist(), "volume_shape": [46, 55, 46]},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def surfaces() -> xr.Dataset:
+    """A map of every fourth vertex of fsaverage5, the right hemisphere behind the left."""
+    number = np.arange(0, 20_484, 4)
+    return xr.Dataset(
+        {"map": ("vertex", np.sin(number / 900).astype(np.float32))},
+        {"vertex": number, "hemisphere": ("vertex", np.where(number < 10_242, "left", "right"))},
+        {"space": "fsaverage5"},
+    )
+
+
+def drawn(dataset, folder: Path, name: str = "map.brain.png", **given) -> Path:
+    target = folder / name
+    write(dataset, target, params=PlotParams(**given), context=brainlens.Context())
+    return target
+
+
+def colourful(path: Path) -> int:
+    """Count the pixels that have a colour."""
+    pixels = matplotlib.image.imread(path)[..., :3]
+    return int((np.ptp(pixels, axis=2) > 0.2).sum())
+
+
+@pytest.mark.parametrize("view", ["glass", "slices"])
+def test_values_are_drawn_in_colour(volume, tmp_path, view):
+    path = drawn(volume, tmp_path, view=view, label="r2")
+    with_values = colourful(path)
+    path.unlink()
+    few = colourful(drawn(volume, tmp_path, view=view, label="r2", threshold=0.899, vmax=0.9))
+    assert with_values > few + 500
+
+
+def test_pages_need_no_network(volume, tmp_path):
+    text = drawn(volume, tmp_path, "map.brain.html", view="slices", label="r2").read_text("utf-8")
+    assert "<html" in text
+    assert 'src="http' not in text
+    assert "r2" in text
+
+
+def test_vertices_are_drawn_on_the_mesh_that_comes_with_nilearn(surfaces, tmp_path):
+    left = drawn(surfaces, tmp_path, "left.brain.png", view="surface", hemisphere="left")
+    right = drawn(surfaces, tmp_path, "right.brain.png", view="surface", hemisphere="right")
+    assert min(colourful(left), colourful(right)) > 1000
+    page = drawn(surfaces, tmp_path, "left.brain.html", view="surface", hemisphere="left").read_text("utf-8")
+    assert 'src="http' not in page
+
+
+def test_voxels_stand_where_the_affine_says(volume):
+    values, label = choose_map(volume, PlotParams(label="r2"))
+    assert label == "r2"
+    image = make_image(volume, values)
+    data = image.get_fdata()
+    assert data.shape == (46, 55, 46)
+    assert np.count_nonzero(data) == 125
+    np.testing.assert_allclose(data[10, 4, 12], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(data[14, 8, 16], 0.9, rtol=1e-6)
+    assert make_image(volume, choose_map(volume, PlotParams(label="drop"))[0]).get_fdata().sum() == pytest.approx(-0.4)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ({}, brainlens.ParameterError, "label: expected one along 'map_name', found ''. .*'drop'"),
+        ({"label": "r3"}, brainlens.ParameterError, "label: expected one along 'map_name', found 'r3'"),
+        ({"variable": "nap"}, brainlens.ParameterError, "variable: expected one of those with sites, found 'nap'"),
+        ({"label": "r2", "threshold": 1}, brainlens.ParameterError, "values above 1.0, found none in 'r2'"),
+    ],
+)
+def test_what_is_not_there_cannot_be_drawn(volume, tmp_path, given, error, text):
+    with pytest.raises(error, match=text):
+        drawn(volume, tmp_path, **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_views_that_would_mislead_are_refused(volume, surfaces, tmp_path):
+    native = volume.assign_attrs(space="T1w")
+    for view in ("glass", "surface"):
+        with pytest.raises(
+            brainlens.DimensionError, match=f"view '{view}': expected voxels in MNI space, found space 'T1w'"
+        ):
+            drawn(native, tmp_path, view=view, label="r2")
+    assert drawn(native, tmp_path, view="slices", label="r2").exists()
+    with pytest.raises(brainlens.DimensionError, match="view 'glass': expected voxels, found vertices"):
+        drawn(surfaces, tmp_path)
+    with pytest.raises(
+        brainlens.ParameterError, match="hemisphere: expected 'left' or 'right'.*It has 'left', 'right'"
+    ):
+        drawn(surfaces, tmp_path, view="surface")
+    with pytest.raises(brainlens.ParameterError, match="the path of the mesh, since the space is 'fsnative'"):
+        drawn(surfaces.assign_attrs(space="fsnative"), tmp_path, view="surface", hemisphere="left")
+    with pytest.raises(brainlens.DimensionError, match="expected coordinates i, j, k .* found no coordinate 'k'"):
+        drawn(volume.drop_vars("k"), tmp_path, label="r2")
+    with pytest.raises(brainlens.DimensionError, match="Put scores of ROIs onto their sites by roi.map"):
+        drawn(xr.Dataset({"score": ("roi", [1.0])}, {"voxel": [1]}), tmp_path)
+    (tmp_path / "mesh.gii").write_text("nothing")
+    with pytest.raises(brainlens.ParameterError, match="expected a mesh"):
+        drawn(surfaces, tmp_path, "x.brain.png", view="surface", hemisphere="left", mesh=str(tmp_path / "mesh.gii"))
