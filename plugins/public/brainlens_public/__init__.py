@@ -21,6 +21,9 @@ def _as_tuple(value: Any) -> Any:
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 AverageOver = Literal["volume", "block", "run"]
 BadSites = Literal["error", "drop"]
+CSI = Literal["CSI1", "CSI2", "CSI3", "CSI4"]
+Betas5000 = Literal["TYPEA-ASSUMEHRF", "TYPEB-FITHRF", "TYPEC-FITHRF-GLMDENOISE", "TYPED-FITHRF-GLMDENOISE-RR"]
+REPEATED = "Split of images that the subject saw more than once, all others being train; 'unsplit': no split."
 BAD_SITES = "What to do with sites that are not finite, or constant"
 
 
@@ -153,8 +156,8 @@ class Bold5000Params(brainlens.Params):
     root: str = Field(
         min_length=1, description="Folder of release 2.0: CSI1_GLMbetas-..._ses-01.nii.gz, imgnames, brainmask."
     )
-    subject: Literal["CSI1", "CSI2", "CSI3", "CSI4"] = Field(description="Person scanned.")
-    betas: Literal["TYPEA-ASSUMEHRF", "TYPEB-FITHRF", "TYPEC-FITHRF-GLMDENOISE", "TYPED-FITHRF-GLMDENOISE-RR"] = Field(
+    subject: CSI = Field(description="Person scanned.")
+    betas: Betas5000 = Field(
         "TYPED-FITHRF-GLMDENOISE-RR", description="Version of the betas, as in the names of the files."
     )
     sessions: str = Field("all", min_length=1, description="Sessions, such as '1-5' or '1,3'; 'all': 15, or 9 of CSI4.")
@@ -166,11 +169,23 @@ class Bold5000Params(brainlens.Params):
         min_length=1,
         description="'rois': voxels of any ROI; 'brain': of the brain mask; or names, such as 'PPA'.",
     )
-    repeated: Literal["unsplit", "test", "train"] = Field(
-        "unsplit",
-        description="Split of images that the subject saw more than once, all others being train; 'unsplit': no split.",
-    )
+    repeated: Literal["unsplit", "test", "train"] = Field("unsplit", description=REPEATED)
     bad_sites: BadSites = Field("error", description=f"{BAD_SITES} within a session.")
+
+
+class Bold5000RoisParams(brainlens.Params):
+    """Parameters of the importer `public.bold5000_rois`."""
+
+    root: str = Field(
+        min_length=1, description="Folder of BOLD5000_GLMsingle_ROI_betas/py with CSI1_GLMbetas-..._allses_LHPPA.npy."
+    )
+    subject: CSI = Field(description="Person scanned.")
+    betas: Betas5000 = Field(
+        "TYPED-FITHRF-GLMDENOISE-RR", description="Version of the betas, as in the names of the files."
+    )
+    sites: Texts = Field(("all",), min_length=1, description="ROIs that are imported, such as 'PPA'; 'all'.")
+    repeated: Literal["unsplit", "test", "train"] = Field("unsplit", description=REPEATED)
+    bad_sites: BadSites = Field("error", description=f"{BAD_SITES} over all trials.")
 
 
 class ThingsParams(brainlens.Params):
@@ -202,6 +217,7 @@ _SUMMARIES = {
     "public.miyawaki": "Contrast images (Miyawaki 2008) as nilearn fetches them: 10 x 10 patches, with visual areas",
     "public.algonauts": "Algonauts 2023: responses of the Natural Scenes Dataset on fsaverage, with ROIs and images",
     "public.bold5000": "BOLD5000 release 2.0: single-trial betas with image names and ROIs",
+    "public.bold5000_rois": "BOLD5000 release 2.0: single-trial betas cut to ROIs, as arrays",
     "public.god": "Generic Object Decoding, Deep Image Reconstruction, any BData file of bdpy",
     "public.things": "THINGS-fMRI: single-trial responses as tables, with ROIs, noise ceilings and receptive fields",
     "public.nsd_labels": "HED labels of NSD's 1000 shared images, as texts and as tags",
@@ -233,6 +249,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
         importer("public.miyawaki", MiyawakiParams, (*pictures, "embedding"), *miyawaki),
         importer("public.algonauts", AlgonautsParams, pictures, terms.ALGONAUTS),
         importer("public.bold5000", Bold5000Params, ("response",), terms.BOLD5000),
+        importer("public.bold5000_rois", Bold5000RoisParams, ("response",), terms.BOLD5000),
         importer("public.god", BDataParams, ("response",), terms.GOD, terms.DEEP_RECONSTRUCTION),
         importer("public.things", ThingsParams, ("response",), terms.THINGS),
         importer("public.nsd_labels", LabelsParams, ("stimulus_text", "embedding"), terms.HED),

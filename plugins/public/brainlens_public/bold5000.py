@@ -72,7 +72,7 @@ def read(*, params: Bold5000Params, context: brainlens.Context) -> Mapping[str, 
     root = open_folder(params.root, what=terms.BOLD5000.title, fetch=FETCH)
     terms.announce(terms.BOLD5000, context)
     chosen, files = _session_files(root, params)
-    names = _read_names(context.source(root / f"{params.subject}_imgnames.txt"))
+    names = read_names(context.source(root / f"{params.subject}_imgnames.txt"))
     brain = open_volumes(context.source(root / f"{params.subject}_brainmask.nii.gz"), what="brain mask", n_dims=3)
     images = {number: _open_session(path, brain, context) for number, path in files.items()}
     trials = _list_trials(params, images, names, chosen)
@@ -109,6 +109,25 @@ def name_image(name: str) -> tuple[str, str]:
     return stem, collection
 
 
+def label_trials(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Label all trials of a subject by the names of their images.
+
+    Returns
+    -------
+    dict
+        `trial`, from 0; `stimulus_id`; `image_source`; `repetition`, from 0; `is_repeated`, bool; shape (n_trials,).
+    """
+    parts = [name_image(name) for name in names]
+    stimulus = np.array([stem for stem, _ in parts])
+    return {
+        "trial": np.arange(len(names)),
+        "stimulus_id": stimulus,
+        "image_source": np.array([collection for _, collection in parts]),
+        "repetition": count_repetitions(stimulus),
+        "is_repeated": pd.Series(stimulus).duplicated(keep=False).to_numpy(),
+    }
+
+
 def _session_files(root: Path, params: Bold5000Params) -> tuple[list[int], dict[int, Path]]:
     """Return the chosen sessions, and files of these and of all before them, whose lengths tell where names begin."""
     last = N_SESSIONS[params.subject]
@@ -126,7 +145,14 @@ def _session_files(root: Path, params: Bold5000Params) -> tuple[list[int], dict[
     return chosen, files
 
 
-def _read_names(path: Path) -> list[str]:
+def read_names(path: Path) -> list[str]:
+    """Read the names of images, one for each trial of a subject.
+
+    Raises
+    ------
+    ParameterError
+        If a line names no file.
+    """
     with reading(path, what="image names"):
         names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
     strange = [name for name in names if not name.rpartition(".")[0]]
@@ -161,13 +187,7 @@ def _list_trials(
             f"image names of {params.subject}: expected {total} names, one for each volume of {len(images)} sessions, "
             f"found {len(names)}. Names or betas are of another subject, or cut short: get them again."
         )
-    parts = [name_image(name) for name in names]
-    stimulus = np.array([stem for stem, _ in parts])
-    table = pd.DataFrame({"trial": np.arange(len(names)), "stimulus_id": stimulus})
-    table["image_source"] = [collection for _, collection in parts]
-    table["repetition"] = count_repetitions(stimulus)
-    table["is_repeated"] = table["stimulus_id"].duplicated(keep=False)
-    table = table.iloc[:total].copy()
+    table = pd.DataFrame(label_trials(names)).iloc[:total].copy()
     table["session"] = np.repeat(list(images), [image.n_volumes for image in images.values()])
     table["run"] = table["trial"] // PER_RUN + 1
     return table[table["session"].isin(list(chosen))].reset_index(drop=True)

@@ -25,8 +25,8 @@ def name_patches(patches: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> name_patches(np.eye(1, 100, dtype=int))[0]
-    '8000000000000000000000000'
+    >>> name_patches(np.eye(1, 100, dtype=int)).tolist()
+    ['8000000000000000000000000']
     """
     packed = np.packbits(np.asarray(patches, bool), axis=1)
     return np.array([row.tobytes().hex()[:25] for row in packed])
