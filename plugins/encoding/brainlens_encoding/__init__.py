@@ -7,9 +7,12 @@ from collections.abc import Iterable
 import brainlens
 from brainlens_encoding.in_context_params import InContextParams
 from brainlens_encoding.params import (
+    AttentionParams,
     BandedParams,
+    ConvolutionalParams,
     FuseParams,
     PartitionParams,
+    PixelsParams,
     ReadoutParams,
     RidgeParams,
     RoiScoreParams,
@@ -17,6 +20,7 @@ from brainlens_encoding.params import (
     TransformerParams,
     WeightsParams,
 )
+from brainlens_encoding.schemas import ATTENTION
 
 _RIDGE = "Hoerl & Kennard (1970), Technometrics 12:55, doi:10.1080/00401706.1970.10488634"
 _BANDED = (
@@ -84,6 +88,17 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             citations=_READOUTS,
         ),
         brainlens.Component(
+            name="encoding.convolutional",
+            role="encoder",
+            summary="Convolutions from pixels, learnt from responses alone, with a readout for each voxel.",
+            version="1",
+            target="brainlens_encoding.convolutional:ConvolutionalEncoder",
+            params=ConvolutionalParams,
+            output=("response",),
+            uses_device=True,
+            citations=_READOUTS,
+        ),
+        brainlens.Component(
             name="encoding.transformer",
             role="encoder",
             summary="A learnt query of each ROI, or voxel, chooses image by image which feature tokens reach it.",
@@ -105,6 +120,38 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             output=("response",),
             uses_device=True,
             citations=(_IN_CONTEXT,),
+        ),
+        brainlens.Component(
+            name="encoding.pixels",
+            role="embedder",
+            summary="Images as tokens, one for each pixel, for encoders that learn from what was shown.",
+            version="1",
+            target="brainlens_encoding.pixels:embed_pixels",
+            params=PixelsParams,
+            inputs={"stimuli": "stimulus_image"},
+            output=("embedding",),
+        ),
+        brainlens.Component(
+            name="encoding.fields",
+            role="analysis",
+            summary="Where in the image each voxel reads, and what: fields and weights of a fitted readout.",
+            version="1",
+            target="brainlens_encoding.fields:fields",
+            inputs={"model": "model"},
+            output=("weights",),
+            citations=_READOUTS,
+        ),
+        brainlens.Component(
+            name="encoding.attention",
+            role="analysis",
+            summary="Where in each image each ROI, or voxel, reads: attention of queries, and fields that move.",
+            version="1",
+            target="brainlens_encoding.attention:attention",
+            params=AttentionParams,
+            inputs={"model": "model", "features": "embedding"},
+            output=("attention",),
+            uses_device=True,
+            citations=(_QUERIES, *_READOUTS),
         ),
         brainlens.Component(
             name="encoding.score",
@@ -163,3 +210,9 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             output=("weights",),
         ),
     ]
+
+
+@brainlens.hookimpl
+def brainlens_schemas() -> Iterable[brainlens.Schema]:
+    """Name the kinds of dataset that this plugin adds."""
+    return [brainlens.Schema(name="attention.v1", document=ATTENTION)]

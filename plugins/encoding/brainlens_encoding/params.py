@@ -39,6 +39,12 @@ class RidgeParams(brainlens.Params):
         gt=0,
         description="What responses and results of a batch of sites may take beside features, in MB.",
     )
+    n_workers: int = Field(
+        default=0,
+        ge=0,
+        description="Processes that take batches of sites at the same time, with the same numbers; 0: this one alone. "
+        "Where a dask.distributed client is active, its cluster is used.",
+    )
 
     @field_validator("alphas")
     @classmethod
@@ -89,7 +95,7 @@ class TrainedParams(brainlens.Params):
         default=0.01, gt=0, description="Step size of Adam at first; it falls to 0 by a cosine over all epochs."
     )
     weight_decays: tuple[float, ...] = Field(
-        default=(0.1, 1.0, 10.0),
+        default=(0.01, 0.1, 1.0),
         min_length=1,
         description="Decays to choose from, each tried from the beginning; share of a weight that a step takes off, by "
         "the learning rate.",
@@ -137,6 +143,38 @@ class ReadoutParams(TrainedParams):
     )
     content_dropout: float = Field(
         default=0.5, ge=0, lt=1, description="semantic-transformer: share of that width that training leaves out."
+    )
+
+
+class ConvolutionalParams(ReadoutParams):
+    """The convolutions, the readout behind them, and how both are trained."""
+
+    learning_rate: float = Field(
+        default=0.003, gt=0, description="Step size of Adam at first; it falls to 0 by a cosine over all epochs."
+    )
+    channels: tuple[int, ...] = Field(
+        default=(32, 64, 64), min_length=1, description="Channels of each convolution; each halves the image."
+    )
+
+    @field_validator("channels")
+    @classmethod
+    def _positive(cls, channels: tuple[int, ...]) -> tuple[int, ...]:
+        if min(channels) < 1:
+            raise ValueError(f"expected at least 1 channel in each convolution, found {min(channels)}")
+        return channels
+
+
+class PixelsParams(brainlens.Params):
+    """How large images are taken."""
+
+    shrink: int = Field(default=1, ge=1, description="How many pixels across are averaged into one.")
+
+
+class AttentionParams(brainlens.Params):
+    """Whose reading is wanted."""
+
+    roi: str = Field(
+        default="", description="ROI of the sites, as 'V1 + V2', where each site reads by itself; all when left out."
     )
 
 

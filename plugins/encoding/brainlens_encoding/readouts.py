@@ -114,7 +114,7 @@ class StillNetwork(Network):
     def __init__(self, kind: str, *, n_sites: int, n_channels: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.sites: Linear | Factorised | Gaussian = STILL[kind](n_sites, n_channels, grid)
-        self.n_features = grid[0] * grid[1] * n_channels
+        self.grid, self.n_features = grid, grid[0] * grid[1] * n_channels
 
     def share(self, tokens: Tensor) -> Shared:
         """Return the tokens side by side (trial, token * channel)."""
@@ -171,7 +171,7 @@ class SemanticTransformer(Network):
         """Return moved channel maps (trial, token, channel), and what sites follow (trial, hidden)."""
         seen = self.content(tokens).flatten(1)
         maps = self.channel_maps(self.for_channels(seen)).view(-1, len(IDENTITY))
-        moved = _move(tokens.mT.reshape(-1, *self.grid), maps).view(len(tokens), self.n_channels, -1)
+        moved = move(tokens.mT.reshape(-1, *self.grid), maps).view(len(tokens), self.n_channels, -1)
         return moved.mT.contiguous(), self.for_sites(seen)
 
     def fields(self, shared: Shared, sites: slice) -> Tensor:
@@ -180,7 +180,7 @@ class SemanticTransformer(Network):
         still = self.sites.fields(sites)
         n_trials, n_sites = followed.shape[:2]
         each = still.expand(n_trials, -1, -1).reshape(-1, *self.grid)
-        return _move(each, followed.flatten(0, 1)).view(n_trials, n_sites, -1)
+        return move(each, followed.flatten(0, 1)).view(n_trials, n_sites, -1)
 
     def read(self, shared: Shared, sites: slice) -> Tensor:
         """Return the responses of some sites (trial, site)."""
@@ -192,7 +192,7 @@ class SemanticTransformer(Network):
         return n_trials * (8 * self.grid[0] * self.grid[1] + 3 * self.n_channels)
 
 
-def _move(maps: Tensor, change: Tensor) -> Tensor:
+def move(maps: Tensor, change: Tensor) -> Tensor:
     """Warp maps (map, y, x), each by an affine map (map, 6) on top of the identity; nothing lies outside the image."""
     affine = (change + change.new_tensor(IDENTITY)).view(-1, 2, 3)
     places = functional.affine_grid(affine, [len(maps), 1, *maps.shape[1:]], align_corners=False)

@@ -148,3 +148,18 @@ def registry(tmp_path: Path, study: dict[str, xr.Dataset]) -> brainlens.Registry
     for name, dataset in study.items():
         made.put(name, dataset)
     return made
+
+
+@pytest.fixture
+def grids(tmp_path: Path) -> brainlens.Registry:
+    """A registry with features of stimuli on a grid, responses that read them through Gaussian fields, and images."""
+    features, response = _make_tokens(400, n_sites=6, noise=0.3)
+    renamed = features.drop_vars(["trial", "stimulus_id"]).rename(trial="stimulus")
+    labels = {axis: np.arange(features.sizes[axis]) for axis in ("token", "channel")}
+    labels |= {"stimulus": np.arange(400), "channel": np.array(["a", "b", "c"])}
+    masks = {"V1": np.arange(6) < 3, "V2": np.arange(6) > 1}
+    response = response.assign(roi_mask=(("roi", "voxel"), np.array(list(masks.values()))))
+    made = brainlens.open(tmp_path / "grids.zarr", quiet=True)
+    made.put("features", renamed.assign_coords(labels).assign_attrs(schema="embedding.v1"))
+    made.put("response", response.assign_coords(roi=list(masks)))
+    return made
