@@ -153,7 +153,10 @@ class RunsParams(brainlens.Params):
         "", description="Entity space of the derivatives, such as 'MNI152NLin2009cAsym'; '' reads files without it."
     )
     desc: Annotated[Label, _without("desc-")] = Field(
-        "preproc", description="Entity desc of the derivatives' BOLD; '' reads files without it."
+        "preproc", description="Entity desc of the derivatives' volumes; '' reads files without it. Surfaces have none."
+    )
+    format: Literal["nifti", "gifti"] = Field(
+        "nifti", description="Volumes (.nii.gz, .nii), or surfaces of both hemispheres (.func.gii)."
     )
     t_r: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Repetition time in s; 0 reads it from sidecar and header."
@@ -188,6 +191,8 @@ class RunsParams(brainlens.Params):
             raise ValueError(
                 "confounds, strategy: expected derivatives, whose tables hold them, found none. Give derivatives"
             )
+        if self.format == "gifti" and not (self.derivatives and self.space):
+            raise ValueError("format: expected derivatives and space with 'gifti', such as space='fsaverage6'")
         if isinstance(self.runs, dict) and set(self.runs) != set(self.sessions):
             raise ValueError(
                 f"runs: expected labels for each of sessions {list(self.sessions)}, found them for {list(self.runs)}"
@@ -197,6 +202,16 @@ class RunsParams(brainlens.Params):
 
 class StudyParams(SitesParams, RunsParams):
     """Runs and sites together; the base of both importers of time series."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        given = [name for name in ("mask", "rois", "atlas", "atlas_labels") if getattr(self, name)]
+        if self.format == "gifti" and given:
+            raise ValueError(
+                f"{given[0]}: expected none with format='gifti', which reads all vertices, found one. Name ROIs of a "
+                "stored response or time series instead"
+            )
+        return self
 
 
 class BoldParams(StudyParams):

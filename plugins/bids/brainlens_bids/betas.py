@@ -68,7 +68,7 @@ def read(*, params: BetasParams, context: brainlens.Context) -> Mapping[str, xr.
         sites = brainlens.sort_by_roi(sites)
     runs = [(series.run.session, series.run.run) for series in study.series]
     labels = label_trials(events, tables, runs, params)
-    response = join_trials(pieces, [len(piece.values()) for piece in pieces], sites["source_index"].values, "voxel")
+    response = join_trials(pieces, [len(piece.values()) for piece in pieces], sites["source_index"].values, study.site)
     attrs: dict[str, Any] = {
         "schema": "response.v1",
         "subject": f"sub-{params.subject}",
@@ -86,8 +86,8 @@ def _fit(series: Series, events: pd.DataFrame, study: Study, params: BetasParams
     design = RunDesign(events, series.image.n_volumes, used, confounds, study.t_r, reference, series.events_path)
     times = [events[name].to_numpy(np.float64) for name in ("onset", "duration", "is_trial")]
     stamp = {
-        "file": file_state(series.image.path),
-        "mask": study.sites.attrs["mask_sha256"],
+        "files": [file_state(path) for path in series.image.paths],
+        "sites": study.sites_digest,
         "model": {name: getattr(params, name) for name in GlmParams.model_fields},
         "times": [study.t_r, reference],
         "design": digest_arrays(*times, events["condition"].to_numpy(dtype=str), confounds, used),

@@ -38,9 +38,9 @@ def read(*, params: BoldParams, context: brainlens.Context) -> Mapping[str, xr.D
     Returns
     -------
     Mapping
-        Under `""` one dataset bold.v1: `bold`, dims (time, voxel), float32, unit in attrs. `time` counts volumes over
-        all runs, from 0; `run`, such as 'ses-01_run-02', differs between sessions; `session`, where there are any;
-        `onset`, start of the volume in its run, in s. Voxels sorted by ROI, with places and `roi_mask`. With
+        Under `""` one dataset bold.v1: `bold`, dims (time, voxel) or (time, vertex), float32, unit in attrs. `time`
+        counts volumes over all runs, from 0; `run`, such as 'ses-01_run-02', differs between sessions; `session`, where
+        there are any; `onset`, start of the volume in its run, in s. Voxels sorted by ROI, with places and `roi_mask`. With
         use_confounds='keep', `confound_value` (time, confound), in the unit of the table, NaN where a run does not
         have the column, and `is_censored` (time), where a strategy says so. With events, `event_onset`,
         `event_duration`, in s, `event_run` and the other columns, dim (event,).
@@ -74,8 +74,8 @@ def _cut(series: Series, study: Study, params: BoldParams, folder: Folder) -> Pi
     removed = series.confounds if params.use_confounds == "remove" else None
     choices = {name: getattr(params, name) for name in ("detrend", "high_pass", "low_pass", "standardize_runs")}
     stamp = {
-        "file": file_state(series.image.path),
-        "mask": study.sites.attrs["mask_sha256"],
+        "files": [file_state(path) for path in series.image.paths],
+        "sites": study.sites_digest,
         "t_r": study.t_r,
         **choices,
         "confounds": digest_arrays(removed.columns.to_numpy(np.float64), removed.is_used) if removed else "",
@@ -161,8 +161,8 @@ def _assemble(study: Study, sites: xr.Dataset, pieces: Sequence[Piece], params: 
     if study.series[0].run.session:
         coords["session"] = ("time", np.repeat([series.run.session for series in study.series], counts))
     make = _maker(pieces, counts, sites["source_index"].values)
-    shape = (len(time), sites.sizes["voxel"])
-    variables: dict[str, Any] = {"bold": brainlens.made_rows(("time", "voxel"), shape, np.float32, make)}
+    shape = (len(time), sites.sizes[study.site])
+    variables: dict[str, Any] = {"bold": brainlens.made_rows(("time", study.site), shape, np.float32, make)}
     if params.use_confounds == "keep" and (params.confounds or params.strategy):
         variables |= _beside(study)
         if not all(series.confounds.is_used.all() for series in study.series):

@@ -103,7 +103,8 @@ def _load(params: RunsParams, run: Run, path: Path, n_volumes: int) -> Confounds
     if "n_compcor" in options:
         options["n_compcor"] = params.n_compcor or "all"
     try:
-        columns, used = load_confounds(str(run.bold), strategy=params.strategy, demean=False, **options)
+        files = [str(run.bold), str(run.right)] if run.right else str(run.bold)
+        columns, used = load_confounds(files, strategy=params.strategy, demean=False, **options)
     except ValueError as error:
         raise brainlens.ParameterError(
             f"confounds {str(path)!r}: expected what strategy {brainlens.listed(params.strategy)} needs, found less: "

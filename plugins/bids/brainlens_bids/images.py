@@ -55,6 +55,11 @@ class Image:
     inter: float
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """The file, as one of however many a run has."""
+        return (self.path,)
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """Shape of one volume."""
         return self.shape[:3]

@@ -23,12 +23,16 @@ _OF_IMAGES = ("echo", "part", "space", "res", "den", "hemi", "desc")
 
 @dataclass(frozen=True)
 class Run:
-    """One run: labels as brainlens stores them, the entities of its BOLD, and the file of it."""
+    """One run: labels as brainlens stores them, the entities of its BOLD, and the file of it.
+
+    On surfaces that is the left hemisphere's, and `right` the other.
+    """
 
     session: str
     run: str
     entities: Mapping[str, str]
     bold: Path
+    right: Path | None = None
 
     @property
     def acquisition(self) -> dict[str, str]:
@@ -55,25 +59,29 @@ def find_runs(params: RunsParams, context: brainlens.Context) -> list[Run]:
                 f"entities: expected further entities, found {key!r}, which has a parameter of its own. Use that."
             )
     derived = {"space": params.space, "desc": params.desc} if params.derivatives else {}
+    sides = [{"hemi": "L", "desc": ""}, {"hemi": "R", "desc": ""}] if params.format == "gifti" else [{}]
+    endings = IMAGES if params.format == "nifti" else (".func.gii",)
     runs, missing = [], []
     for session, label in _labels(params):
         entities = {"sub": params.subject, "ses": session, "task": params.task, "run": label, **extra, **derived}
-        entities = {key: value for key, value in entities.items() if value}
         folder = func_folder(root, entities)
-        names = [build(entities, "bold", extension) for extension in IMAGES]
-        found = [folder / name for name in names if _is_there(folder / name)]
-        if len(found) > 1:
-            raise brainlens.ParameterError(
-                f"bold: expected one file of the run, found {brainlens.listed(map(str, found))}. Remove one of them."
-            )
-        if found:
-            runs.append(Run(_session_name(session), _run_name(session, label, params), entities, found[0]))
-        else:
-            missing.append(folder / names[0])
+        files = []
+        for side in sides:
+            paths = [folder / build({**entities, **side}, "bold", ending) for ending in endings]
+            found = [path for path in paths if _is_there(path)]
+            if len(found) > 1:
+                raise brainlens.ParameterError(
+                    f"bold: expected one file of the run, found {brainlens.listed(map(str, found))}. Remove one."
+                )
+            files += found
+            missing += [] if found else paths[:1]
+        if len(files) == len(sides):
+            kept = {key: value for key, value in {**entities, **sides[0]}.items() if value}
+            runs.append(Run(_session_name(session), _run_name(session, label, params), kept, *files))
     if missing:
         raise brainlens.ParameterError(_missing_text("bold", missing, root))
-    for run in runs:
-        check_content(run.bold, what="bold")
+    for path in (path for run in runs for path in (run.bold, run.right) if path):
+        check_content(path, what="bold")
     return runs
 
 

@@ -24,7 +24,9 @@ from brainlens_bids.layout import (
     open_dataset,
     read_sidecars,
 )
+from brainlens_bids.pieces import digest_arrays
 from brainlens_bids.regions import find_sites, given_mask, handle_empty_rois, run_masks
+from brainlens_bids.surfaces import Surface, check_same_vertices, open_surface, place_vertices, read_vertices
 
 # Header and sidecar round differently.
 _T_R_TOLERANCE_S = 1e-3
@@ -35,7 +37,7 @@ class Series:
     """One run: its image, confounds and events; `events_path` is '' where there are none."""
 
     run: Run
-    image: Image
+    image: Image | Surface
     confounds: Confounds
     events: pd.DataFrame
     events_path: str
@@ -43,13 +45,26 @@ class Series:
 
 @dataclass(frozen=True)
 class Study:
-    """All runs of an import, the voxels that are read of each, `t_r` in s, and `slice_time_ref` in parts of it."""
+    """All runs of an import, the sites that are read of each, `t_r` in s, and `slice_time_ref` in parts of it.
+
+    `mask`: bool, shape of the grid; or of all vertices, left before right.
+    """
 
     series: Sequence[Series]
     mask: np.ndarray
     sites: xr.Dataset
     t_r: float
     slice_time_ref: float
+
+    @property
+    def site(self) -> str:
+        """Dim of the sites, `voxel` or `vertex`."""
+        return "voxel" if "voxel" in self.sites.dims else "vertex"
+
+    @property
+    def sites_digest(self) -> str:
+        """Digest of which sites are read."""
+        return digest_arrays(self.mask, np.array([str(self.sites.attrs["space"])]))
 
 
 def prepare(params: StudyParams, context: brainlens.Context, *, want_events: bool) -> Study:
@@ -75,9 +90,7 @@ def prepare(params: StudyParams, context: brainlens.Context, *, want_events: boo
     """
     runs = find_runs(params, context)
     raw = open_dataset(params.raw, context) if params.raw else None
-    images = [open_image(context.source(run.bold), what="bold", n_dims=4) for run in runs]
-    for image in images[1:]:
-        check_same_grid(image, images[0], what="bold")
+    images = _open_images(runs, context)
     fields = [_read_fields(run, params, raw, context) for run in runs]
     t_r = _agree_t_r(params, runs, images, fields)
     tables: list[tuple[pd.DataFrame, str]] = [(pd.DataFrame(), "")] * len(runs)
@@ -85,13 +98,7 @@ def prepare(params: StudyParams, context: brainlens.Context, *, want_events: boo
         paths = [context.source(find_events(run, _raw(raw))) for run in runs]
         tables = [(read_events(path), str(path)) for path in paths]
     confounds = [read_confounds(params, run, image.n_volumes, context) for run, image in zip(runs, images, strict=True)]
-    space = params.space or "native"
-    subject = {"subject": params.subject, "space": space}
-    if params.mask:
-        mask = given_mask(params, context, reference=images[0], **subject)
-    else:
-        mask = run_masks(params, runs, context, reference=images[0])
-    sites = find_sites(params, context, reference=images[0], mask=mask, **subject)
+    mask, sites = _choose_sites(params, runs, images[0], context)
     series = [
         Series(run, image, chosen, table, path)
         for run, image, chosen, (table, path) in zip(runs, images, confounds, tables, strict=True)
@@ -100,7 +107,7 @@ def prepare(params: StudyParams, context: brainlens.Context, *, want_events: boo
 
 
 def read_run(series: Series, mask: np.ndarray) -> tuple[np.ndarray, str]:
-    """Read the wanted voxels of one run: (time, voxel), float32, and the digest of what was read.
+    """Read the wanted sites of one run: (time, site), float32, and the digest of what was read.
 
     Raises
     ------
@@ -108,6 +115,8 @@ def read_run(series: Series, mask: np.ndarray) -> tuple[np.ndarray, str]:
         If the file is damaged or cut short.
     """
     values = np.empty((series.image.n_volumes, int(mask.sum())), np.float32)
+    if isinstance(series.image, Surface):
+        return values, read_vertices(series.image, values)
     return values, read_sites(series.image, mask, values, what="bold")
 
 
@@ -149,21 +158,55 @@ def drop_bad_voxels(
     any_bad = np.any(list(reasons.values()), axis=0)
     if not any_bad.any():
         return sites
-    ijk = np.stack([sites[name].values for name in "ijk"], axis=1)
+    site = "voxel" if "voxel" in sites.dims else "vertex"
     told = "; ".join(
-        f"{bad.sum()} {reason} (first at i, j, k = {tuple(ijk[bad][0].tolist())})"
-        for reason, bad in reasons.items()
-        if bad.any()
+        f"{bad.sum()} {reason} (first at {_place(sites, site, bad)})" for reason, bad in reasons.items() if bad.any()
     )
-    found = f"{any_bad.sum()} of {any_bad.size} voxels of the mask: {told}"
+    of = "voxels of the mask" if site == "voxel" else "vertices"
+    found = f"{any_bad.sum()} of {any_bad.size} {of}: {told}"
     if params.bad_voxels == "error" or any_bad.all():
         raise brainlens.ParameterError(
             f"images: expected finite values that change within each run, found something else in {found}. Use a "
             "tighter mask, or leave these voxels out with bad_voxels='drop'."
         )
     context.log.warning("bids: dropped %s", found)
-    kept = sites.isel(voxel=~any_bad).assign_attrs(n_dropped_voxels=int(any_bad.sum()))
+    name = "n_dropped_voxels" if site == "voxel" else "n_dropped_vertices"
+    kept = sites.isel({site: ~any_bad}).assign_attrs({name: int(any_bad.sum())})
     return handle_empty_rois(kept, params=params, where="among the voxels that are not bad")
+
+
+def _place(sites: xr.Dataset, site: str, bad: np.ndarray) -> str:
+    if site == "vertex":
+        return f"vertex {sites[site].values[bad][0]}"
+    return f"i, j, k = {tuple(int(sites[name].values[bad][0]) for name in 'ijk')}"
+
+
+def _open_images(runs: Sequence[Run], context: brainlens.Context) -> list[Image] | list[Surface]:
+    """Look at the files of all runs, and compare their sites."""
+    if runs[0].right is not None:
+        pairs = [(context.source(run.bold), context.source(str(run.right))) for run in runs]
+        surfaces = [open_surface(*pair) for pair in pairs]
+        for surface in surfaces[1:]:
+            check_same_vertices(surface, surfaces[0])
+        return surfaces
+    images = [open_image(context.source(run.bold), what="bold", n_dims=4) for run in runs]
+    for image in images[1:]:
+        check_same_grid(image, images[0], what="bold")
+    return images
+
+
+def _choose_sites(
+    params: StudyParams, runs: Sequence[Run], reference: Image | Surface, context: brainlens.Context
+) -> tuple[np.ndarray, xr.Dataset]:
+    """Return which sites are read, and their labels and ROIs."""
+    if isinstance(reference, Surface):
+        return np.ones(sum(reference.n_vertices), bool), place_vertices(reference, space=params.space)
+    subject = {"subject": params.subject, "space": params.space or "native"}
+    if params.mask:
+        mask = given_mask(params, context, reference=reference, **subject)
+    else:
+        mask = run_masks(params, runs, context, reference=reference)
+    return mask, find_sites(params, context, reference=reference, mask=mask, **subject)
 
 
 def _raw(raw: Path | None) -> Path:
@@ -191,14 +234,17 @@ def _read_fields(
 
 
 def _agree_t_r(
-    params: RunsParams, runs: Sequence[Run], images: Sequence[Image], fields: Sequence[tuple[dict[str, Any], str]]
+    params: RunsParams,
+    runs: Sequence[Run],
+    images: Sequence[Image | Surface],
+    fields: Sequence[tuple[dict[str, Any], str]],
 ) -> float:
     """Return the repetition time that sidecars and headers agree on."""
     if params.t_r:
         return params.t_r
     found: list[tuple[float, str]] = []
     for run, image, (field, path) in zip(runs, images, fields, strict=True):
-        header, sidecar = header_t_r(image), field.get("RepetitionTime", 0)
+        header, sidecar = header_t_r(image) if isinstance(image, Image) else 0.0, field.get("RepetitionTime", 0)
         if "VolumeTiming" in field:
             raise brainlens.ParameterError(
                 f"sidecar {path!r}, field 'VolumeTiming': expected volumes at one distance, field 'RepetitionTime', "
