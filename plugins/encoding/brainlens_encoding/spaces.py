@@ -57,9 +57,15 @@ def find_scaling(table: np.ndarray, space: np.ndarray, *, scale: str, names: Seq
     Raises
     ------
     DimensionError
-        If a value is not finite; if a feature does not vary and each is divided by its own standard deviation; if no
-        feature of a space varies.
+        If a space has no feature; if a value is not finite; if a feature does not vary and each is divided by its own
+        standard deviation; if no feature of a space varies.
     """
+    empty = [name for number, name in enumerate(names) if not (space == number).any()]
+    if empty:
+        raise brainlens.DimensionError(
+            f"features: expected at least one feature in each of {len(names)} feature spaces, found "
+            f"{table.shape[1]} in all and none in {brainlens.listed(empty)}. Leave it out."
+        )
     wide = table.astype(np.float64)
     if not np.isfinite(wide).all():
         rows, columns = np.nonzero(~np.isfinite(wide))

@@ -76,3 +76,9 @@ def test_features_that_are_not_finite_are_refused(table):
     text = "^feature space 'b': expected finite features, found 1 that are not, first in trial 7."
     with pytest.raises(brainlens.DimensionError, match=text):
         spaces.find_scaling(table, SPACE, scale="channel", names=["a", "b"])
+
+
+def test_more_spaces_than_features_are_refused(table):
+    text = "^features: expected at least one feature in each of 3 feature spaces, found 2 in all and none in 'b'. Leave"
+    with pytest.raises(brainlens.DimensionError, match=text):
+        spaces.find_scaling(table[:, :2], np.array([0, 2]), scale="space", names=["a", "b", "c"])
