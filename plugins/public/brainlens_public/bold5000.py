@@ -34,7 +34,7 @@ SPELLINGS = MappingProxyType({"TYPEB-FITHRF": ("TYBEB-FITHRF",)})
 ROI_SPELLINGS = MappingProxyType({"LO": "LOC", "RRSC": "RSC"})
 SIDES = MappingProxyType({"LH": "left", "RH": "right"})
 _MASK = re.compile(r"sub-CSI\d_mask-(LH|RH)(\w+)\.nii(\.gz)?\Z")
-_ENDINGS = (".jpg", ".jpeg", ".png")
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".gif")
 REPEATED = "rep_"
 
 
@@ -72,10 +72,11 @@ def read(*, params: Bold5000Params, context: brainlens.Context) -> Mapping[str, 
     root = open_folder(params.root, what=terms.BOLD5000.title, fetch=FETCH)
     terms.announce(terms.BOLD5000, context)
     chosen, files = _session_files(root, params)
-    names = read_names(context.source(root / f"{params.subject}_imgnames.txt"))
+    names_file = context.source(root / f"{params.subject}_imgnames.txt")
+    names = read_names(names_file)
     brain = open_volumes(context.source(root / f"{params.subject}_brainmask.nii.gz"), what="brain mask", n_dims=3)
     images = {number: _open_session(path, brain, context) for number, path in files.items()}
-    trials = _list_trials(params, images, names, chosen)
+    trials = _list_trials(params, images, names, chosen, names_file)
     dataset = number_sites(_find_sites(root, params, brain, context), site="voxel")
     sites = dataset["voxel"].values
     shelf = Shelf(context.scratch)
@@ -104,7 +105,7 @@ def name_image(name: str) -> tuple[str, str]:
     # Lists of some releases mark images that are shown again.
     name = name.removeprefix(REPEATED)
     stem, dot, ending = name.rpartition(".")
-    stem = stem if f"{dot}{ending}".lower() in _ENDINGS else name
+    stem = stem if f"{dot}{ending}".lower() in ENDINGS else name
     collection = "coco" if stem.startswith("COCO") else "imagenet" if re.match(r"n\d+_", stem) else "scene"
     return stem, collection
 
@@ -151,14 +152,14 @@ def read_names(path: Path) -> list[str]:
     Raises
     ------
     ParameterError
-        If a line names no file.
+        If a line names no image.
     """
     with reading(path, what="image names"):
         names = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    strange = [name for name in names if not name.rpartition(".")[0]]
+    strange = [name for name in names if not name.lower().endswith(ENDINGS)]
     if strange or not names:
         raise brainlens.ParameterError(
-            f"image names {str(path)!r}: expected the name of a file in every line, found "
+            f"image names {str(path)!r}: expected the name of an image in every line, found "
             f"{brainlens.listed(strange) or 'nothing'}. {FETCH}"
         )
     return names
@@ -177,15 +178,15 @@ def _open_session(path: Path, brain: Volumes, context: brainlens.Context) -> Vol
 
 
 def _list_trials(
-    params: Bold5000Params, images: Mapping[int, Volumes], names: Sequence[str], chosen: Sequence[int]
+    params: Bold5000Params, images: Mapping[int, Volumes], names: Sequence[str], chosen: Sequence[int], path: Path
 ) -> pd.DataFrame:
     """Label the trials of all sessions up to the last that is chosen, and keep those that are."""
     total = sum(image.n_volumes for image in images.values())
     complete = len(images) == N_SESSIONS[params.subject]
     if total > len(names) or (complete and total != len(names)):
         raise brainlens.DimensionError(
-            f"image names of {params.subject}: expected {total} names, one for each volume of {len(images)} sessions, "
-            f"found {len(names)}. Names or betas are of another subject, or cut short: get them again."
+            f"image names {str(path)!r}: expected {total} names, one for each volume of {len(images)} sessions, found "
+            f"{len(names)}. Names or betas are of another subject, or cut short: get them again."
         )
     table = pd.DataFrame(label_trials(names)).iloc[:total].copy()
     table["session"] = np.repeat(list(images), [image.n_volumes for image in images.values()])

@@ -63,7 +63,7 @@ def read(*, params: Bold5000RoisParams, context: brainlens.Context) -> Mapping[s
     names = choose_one([folder / names_file for folder in (root, lists, next(iter(files.values())).parent)])
     check_files({"image names": names}, what="BOLD5000", fetch=FETCH)
     trials = label_trials(read_names(context.source(names)))
-    arrays = {name: _map(context.source(path), len(trials["trial"])) for name, path in files.items()}
+    arrays = {name: _map(context.source(path), len(trials["trial"]), names) for name, path in files.items()}
     dataset = number_sites(_label_sites(arrays), site="voxel")
     parts = list(arrays.values())
     bad = _find_bad(parts)
@@ -109,13 +109,13 @@ def _find_files(root: Path, params: Bold5000RoisParams) -> dict[str, Path]:
     return dict(sorted(wanted.items()))
 
 
-def _map(path: Path, n_trials: int) -> np.ndarray:
+def _map(path: Path, n_trials: int, names: Path) -> np.ndarray:
     with reading(path, what="betas"):
         values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     if values.ndim != 2 or values.dtype.kind != "f" or len(values) != n_trials or not values.size:
         raise brainlens.DimensionError(
-            f"betas {str(path)!r}: expected a row of numbers for each of {n_trials} names of images, found shape "
-            f"{values.shape} of {values.dtype}. Names or betas are of another subject: get both again."
+            f"betas {str(path)!r}: expected a row of numbers for each of {n_trials} names of {str(names)!r}, found "
+            f"shape {values.shape} of {values.dtype}. Names or betas are of another subject: get both again."
         )
     return values
 

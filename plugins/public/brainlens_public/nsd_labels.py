@@ -79,6 +79,12 @@ def read(*, params: LabelsParams, context: brainlens.Context) -> Mapping[str, xr
     values = np.zeros((len(tags), len(channel)), np.float32)
     for row, found in enumerate(tags):
         values[row, [place[name] for name in found]] = 1
+    for row, text in enumerate(table["HED_long"]):
+        if not text.strip().endswith(")") or text.count("(") != text.count(")"):
+            raise brainlens.ParameterError(
+                f"{what} {str(path)!r}, row {row + 1}, column 'HED_long': expected parentheses that are closed, found "
+                f"{text[-40:]!r}. Get the published file again."
+            )
     texts = table[["HED_short", "HED_long"]].to_numpy(dtype=str)[order]
     made = {
         "text": xr.Dataset(

@@ -43,6 +43,7 @@ FACTS = MappingProxyType(
     }
 )
 SPLITS = ("train", "test")
+ENDINGS = (".jpg", ".jpeg", ".png")
 ATLAS = "glasser-"
 
 
@@ -151,6 +152,12 @@ def _check_trials(table: pd.DataFrame, path: Path, params: ThingsParams) -> pd.D
     if "concept" in table:
         made["concept"] = table["concept"]
     _check_subject(made["subject_id"].to_numpy(), path, params, what=what)
+    unnamed = table["stimulus"][~table["stimulus"].str.lower().str.endswith(ENDINGS)]
+    if len(unnamed):
+        raise brainlens.ParameterError(
+            f"{what} {str(path)!r}, column 'stimulus': expected names of images, found {unnamed.iloc[0]!r} in row "
+            f"{unnamed.index[0] + 1}. The file is cut short, or of another set: get it again."
+        )
     strange = [kind for kind in pd.unique(made["trial_type"]) if kind not in SPLITS]
     if strange or made["trial_id"].duplicated().any():
         found = brainlens.listed(strange) if strange else "a trial_id twice"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +66,31 @@ def refused() -> Callable[..., str]:
         return str(caught.value)
 
     return call
+
+
+def cut_each(load: Callable[[], Mapping[str, xr.Dataset]], files: Iterable[Path]) -> None:
+    """Cut every file short in several places: what is read must be refused by its name, or be what it was."""
+
+    def loaded() -> dict[str, xr.Dataset]:
+        return {name: dataset.load() for name, dataset in load().items()}
+
+    whole, refused = loaded(), 0
+    for path in files:
+        content = path.read_bytes()
+        for size in (0, 1, len(content) // 2, len(content) - 9, len(content) - 1):
+            path.write_bytes(content[:size])
+            message = ""
+            try:
+                found = loaded()
+            except brainlens.BrainlensError as error:
+                message, found = str(error), whole
+            assert all(found[name].identical(whole[name]) for name in whole), (path.name, size)
+            assert not message or path.name in message, (size, message)
+            refused += bool(message)
+        path.write_bytes(content)
+    assert refused
+
+
+@pytest.fixture
+def cut() -> Callable[..., None]:
+    return cut_each

@@ -189,3 +189,16 @@ def test_vertices_without_signal_are_refused_or_dropped(copy, refused):
     response = copy.read(bad_sites="drop")["response"]
     assert response.sizes["vertex"] == 25
     np.testing.assert_array_equal(response["response"].values, copy.truth(response["vertex"].values))
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_its_name(copy, cut):
+    cut(
+        lambda: copy.read(images="training"),
+        [
+            *copy.fmri.iterdir(),
+            copy.masks / "mapping_streams.npy",
+            copy.masks / "rh.floc-words_challenge_space.npy",
+            copy.masks / "lh.all-vertices_fsaverage_space.npy",
+            copy.images / f"train-0003_nsd-{NSD_IDS[2]:05d}.png",
+        ],
+    )

@@ -301,3 +301,10 @@ def test_a_killed_import_goes_on_with_the_session_it_was_at(copy, tmp_path, read
     registry.ingest("public.bold5000", "csi4", root=str(copy.root), subject=SUBJECT, sites="PPA")
     assert read_again == ["06", "07", "08", "09"]
     np.testing.assert_array_equal(registry["csi4"]["response"].values, copy.truth(registry["csi4"]))
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_its_name(copy, cut):
+    cut(
+        lambda: {"": copy.read()},
+        [copy.session(4), copy.mask("LHPPA"), *copy.root.glob("*_*mask.nii.gz"), *copy.root.glob("*.txt")],
+    )

@@ -74,7 +74,7 @@ def test_some_rois_may_be_chosen(copy, refused):
 def test_files_that_do_not_fit_are_refused(copy, refused):
     np.save(copy.path("RHPPA"), copy.values["RHPPA"][:-1])
     message = refused(copy.read)
-    assert f"betas {str(copy.path('RHPPA'))!r}: expected a row of numbers for each of 74 names of images" in message
+    assert f"betas {str(copy.path('RHPPA'))!r}: expected a row of numbers for each of 74 names of" in message
     assert "of another subject" in message
     content = copy.path("LHPPA").read_bytes()
     copy.path("LHPPA").write_bytes(content[:-1])
@@ -91,3 +91,7 @@ def test_voxels_without_signal_are_refused_or_dropped(copy, refused):
     response = copy.read(bad_sites="drop")
     assert response.sizes["voxel"] == 16
     np.testing.assert_array_equal(response["response"].values, copy.truth(response))
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_its_name(copy, cut):
+    cut(lambda: {"": copy.read()}, [copy.path("LHPPA"), copy.list])

@@ -247,3 +247,7 @@ def test_names_are_those_of_the_recordings(shared):
     assert len(found) > 500
     made = name_stimuli(np.array([float(number) for number, _ in found]))
     assert made.tolist() == [name for _, name in found]
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_its_name(truth, cut):
+    cut(lambda: {"": load([truth["path"]])}, [truth["path"]])

@@ -247,3 +247,10 @@ def test_categories_of_the_half_slice_are_decoded_as_its_page_says(shared):
 def test_the_half_slice_has_one_subject_only(shared, refused):
     params = HaxbyParams(root=shared("haxby2001_pymvpa"), subject="subj2")
     assert "expected 'subj1', the only one" in refused(read, params=params, context=brainlens.Context())
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_its_name(folder, cut):
+    cut(
+        lambda: folder.read(sites=("vt", "brain"), outputs="both"),
+        sorted(path for path in folder.root.rglob("*") if path.is_file()),
+    )

@@ -203,3 +203,10 @@ def test_the_registry_stores_all_of_it_once(folder, tmp_path):
     assert sorted(names) == ["miyawaki/images", "miyawaki/patches", "miyawaki/response"]
     assert registry.ingest("public.miyawaki", "miyawaki", **params) == names
     assert "licence" in registry["miyawaki/response"].attrs
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_its_name(folder, cut):
+    cut(
+        lambda: folder.read(random="1", figure="2"),
+        [folder.func("random", 1), folder.label("figure", 2), *(folder.root / "mask").glob("[mL]*V1d.nii.gz")],
+    )

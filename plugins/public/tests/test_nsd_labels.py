@@ -10,8 +10,8 @@ import brainlens
 HEADER = ["File_Name", "nsd_id", "cocoId", "HED_short", "HED_long"]
 ROWS = [
     ["shared0002_nsd02991.png", "2990", "262239",
-     '"(Foreground-view, ((Item-count/1, Human), Car)), (Background-view, Room)"', "long b"],
-    ["shared0001_nsd02951.png", "2950", "262145", '"(Background-view, (Outdoors, Human))"', "long a"],
+     '"(Foreground-view, ((Item-count/1, Human), Car)), (Background-view, Room)"', "(long b)"],
+    ["shared0001_nsd02951.png", "2950", "262145", '"(Background-view, (Outdoors, Human))"', "(long a)"],
 ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def test_tags_and_texts_are_found_by_nsds_number_from_one(path, valid):
     made = valid(load(path))
     assert made["text"]["stimulus"].values.tolist() == [2951, 2991]
     assert made["text"]["coco_id"].values.tolist() == [262145, 262239]
-    assert made["text"]["text"].sel(caption="long").values.tolist() == ["long a", "long b"]
+    assert made["text"]["text"].sel(caption="long").values.tolist() == ["(long a)", "(long b)"]
     tags = made["tags"]
     assert tags["channel"].values.tolist() == [
         "background: Human", "background: Outdoors", "background: Room",
@@ -53,7 +53,7 @@ def test_other_tables_are_refused(path, refused):
 
 @pytest.mark.parametrize("text", ["(Foreground-view, (Car)", "(Sideways, Car)", "", "(Foreground-view)"])
 def test_labels_that_are_not_spelt_as_hed_are_refused(path, refused, text):
-    write(path, [[*ROWS[0][:3], f'"{text}"', "long"]])
+    write(path, [[*ROWS[0][:3], f'"{text}"', "(long)"]])
     assert "row 1, column 'HED_short': expected " in refused(load, path)
 
 
@@ -78,3 +78,7 @@ def test_the_real_labels_are_read(shared, valid):
 
 def test_the_labels_of_further_images_are_read(shared):
     assert load(shared("nsd_shared1000_labels") / "notShown_HED.tsv")["text"].sizes["stimulus"] == 15
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_its_name(path, cut):
+    cut(lambda: load(path), [path])

@@ -235,3 +235,7 @@ def test_real_rows_of_the_set_are_understood(copy, shared):
     names = [name.rpartition("_")[0] for name in response["stimulus_id"].values.tolist()]
     assert names == response["concept"].values.tolist()
     assert sorted(set(response["run"].values)) == list(range(1, 11))
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_by_its_name(copy, cut):
+    cut(lambda: {"": copy.read(sites="all")}, sorted(copy.folder.iterdir()))
