@@ -40,8 +40,8 @@ def read(*, params: BoldParams, context: brainlens.Context) -> Mapping[str, xr.D
     Mapping
         Under `""` one dataset bold.v1: `bold`, dims (time, voxel) or (time, vertex), float32, unit in attrs. `time`
         counts volumes over all runs, from 0; `run`, such as 'ses-01_run-02', differs between sessions; `session`, where
-        there are any; `onset`, start of the volume in its run, in s. Voxels sorted by ROI, with places and `roi_mask`. With
-        use_confounds='keep', `confound_value` (time, confound), in the unit of the table, NaN where a run does not
+        there are any; `onset`, start of the volume in its run, in s. Voxels sorted by ROI, with places and `roi_mask`.
+        With use_confounds='keep', `confound_value` (time, confound), in the unit of the table, NaN where a run does not
         have the column, and `is_censored` (time), where a strategy says so. With events, `event_onset`,
         `event_duration`, in s, `event_run` and the other columns, dim (event,).
 

@@ -63,8 +63,7 @@ def compute(*, bold: xr.Dataset, params: GlmParams, context: brainlens.Context) 
     pieces = []
     for number, run in enumerate(context.progress(order, label="fitting runs")):
         rows = np.flatnonzero(bold["run"].values == run)
-        design = _stored_design(bold, rows, params)
-        design = RunDesign(events[number], *design, where[number])
+        design = RunDesign(events[number], *_stored_timing(bold, rows, params), where[number])
         kept = rows[~_censored(bold, rows)]
 
         def make(path: Path, kept: np.ndarray = kept, design: RunDesign = design) -> dict[str, np.ndarray]:
@@ -184,7 +183,7 @@ def _fit_noise(signal: np.ndarray, matrix: np.ndarray, n_trials: int, params: Gl
     return found
 
 
-def _stored_design(
+def _stored_timing(
     bold: xr.Dataset, rows: np.ndarray, params: GlmParams
 ) -> tuple[int, np.ndarray, np.ndarray, float, float]:
     """Return number of volumes, used volumes, confounds, repetition time and reference of one stored run."""

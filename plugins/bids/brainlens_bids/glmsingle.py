@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
@@ -173,7 +173,7 @@ def _open_npy(path: Path) -> np.ndarray:
     return mapped
 
 
-def _refuse_variable(path: Path, params: GlmsingleParams, names: list[str]) -> None:
+def _refuse_variable(path: Path, params: GlmsingleParams, names: list[str]) -> NoReturn:
     raise brainlens.ParameterError(
         f"betas {str(path)!r}: expected a variable {params.variable!r}, found none. "
         f"{brainlens.closest(params.variable, names, what='variables')}"

@@ -6,6 +6,8 @@ An ROI keeps the voxels that the mask holds; how many its file had is kept besid
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,15 @@ from brainlens_bids.entities import entity_of
 from brainlens_bids.images import Image, check_same_grid, open_image, place_voxels, read_mask, read_volume
 from brainlens_bids.layout import IMAGES, Run, check_subject, find_beside
 from brainlens_bids.tables import read_table, text_column
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a mask or label image must agree with: grid, subject and space."""
+
+    reference: Image
+    subject: str
+    space: str
 
 
 def run_masks(params: RunsParams, runs: Sequence[Run], context: brainlens.Context, *, reference: Image) -> np.ndarray:
@@ -40,7 +51,8 @@ def run_masks(params: RunsParams, runs: Sequence[Run], context: brainlens.Contex
         image = open_image(path, what="mask", n_dims=3)
         check_same_grid(image, reference, what="mask")
         masks.append(read_mask(image, what="mask"))
-    return np.logical_and.reduce(masks)
+    common: np.ndarray = np.logical_and.reduce(masks)
+    return common
 
 
 def given_mask(
@@ -55,7 +67,7 @@ def given_mask(
     DimensionError
         If it lies on another grid.
     """
-    image = _open(Path(params.mask), context, "mask", reference=reference, subject=subject, space=space)
+    image = _open(Path(params.mask), context, "mask", _Frame(reference, subject, space))
     return read_mask(image, what="mask")
 
 
@@ -86,9 +98,10 @@ def find_sites(
     names: list[str] = []
     members: list[np.ndarray] = []
     sizes: list[int] = []
-    more = {"reference": reference, "subject": subject, "space": space}
-    masks = ((name, _read_roi(name, path, context, **more)) for name, path in _roi_files(params, context))
-    for name, volume in (*masks, *_read_atlas(params, context, mask=mask, **more)):
+    frame = _Frame(reference, subject, space)
+    masks = ((name, _read_roi(name, path, context, frame)) for name, path in _roi_files(params, context))
+    # One whole volume at a time; an atlas may have hundreds of regions.
+    for name, volume in chain(masks, _read_atlas(params, context, frame, mask)):
         names.append(name)
         members.append(volume[mask])
         sizes.append(int(volume.sum()))
@@ -135,25 +148,23 @@ def name_roi(path: Path) -> str:
     return entity_of(stem, "label") or stem
 
 
-def _open(path: Path, context: brainlens.Context, what: str, *, reference: Image, subject: str, space: str) -> Image:
+def _open(path: Path, context: brainlens.Context, what: str, frame: _Frame) -> Image:
     found = context.source(path)
-    check_subject(Path(path.name), subject, what=what)
+    check_subject(Path(path.name), frame.subject, what=what)
     named = entity_of(path.name, "space")
-    if named and named != space:
+    if named and named != frame.space:
         raise brainlens.ParameterError(
-            f"{what} {str(path)!r}: expected space {space!r}, that of the images, found 'space-{named}' in its name. "
-            "Take the file of this space."
+            f"{what} {str(path)!r}: expected space {frame.space!r}, that of the images, found 'space-{named}' in its "
+            "name. Take the file of this space."
         )
     image = open_image(found, what=what, n_dims=3)
-    check_same_grid(image, reference, what=what)
+    check_same_grid(image, frame.reference, what=what)
     return image
 
 
-def _read_roi(
-    name: str, path: Path, context: brainlens.Context, *, reference: Image, subject: str, space: str
-) -> np.ndarray:
+def _read_roi(name: str, path: Path, context: brainlens.Context, frame: _Frame) -> np.ndarray:
     what = f"ROI {name!r}"
-    return read_mask(_open(path, context, what, reference=reference, subject=subject, space=space), what=what)
+    return read_mask(_open(path, context, what, frame), what=what)
 
 
 def _roi_files(params: SitesParams, context: brainlens.Context) -> list[tuple[str, Path]]:
@@ -182,13 +193,7 @@ def _check_unique(names: list[str], *, where: str) -> None:
 
 
 def _read_atlas(
-    params: SitesParams,
-    context: brainlens.Context,
-    *,
-    mask: np.ndarray,
-    reference: Image,
-    subject: str,
-    space: str,
+    params: SitesParams, context: brainlens.Context, frame: _Frame, mask: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     if bool(params.atlas) != bool(params.atlas_labels):
         missing = "atlas_labels" if params.atlas else "atlas"
@@ -197,7 +202,7 @@ def _read_atlas(
         )
     if not params.atlas:
         return
-    image = _open(Path(params.atlas), context, "atlas", reference=reference, subject=subject, space=space)
+    image = _open(Path(params.atlas), context, "atlas", frame)
     values = read_volume(image, what="atlas")
     broken = values[~np.isfinite(values) | (values != np.round(values))]
     if broken.size:

@@ -181,18 +181,18 @@ def _place(sites: xr.Dataset, site: str, bad: np.ndarray) -> str:
     return f"i, j, k = {tuple(int(sites[name].values[bad][0]) for name in 'ijk')}"
 
 
-def _open_images(runs: Sequence[Run], context: brainlens.Context) -> list[Image] | list[Surface]:
+def _open_images(runs: Sequence[Run], context: brainlens.Context) -> list[Image | Surface]:
     """Look at the files of all runs, and compare their sites."""
     if runs[0].right is not None:
         pairs = [(context.source(run.bold), context.source(str(run.right))) for run in runs]
         surfaces = [open_surface(*pair) for pair in pairs]
         for surface in surfaces[1:]:
             check_same_vertices(surface, surfaces[0])
-        return surfaces
+        return list(surfaces)
     images = [open_image(context.source(run.bold), what="bold", n_dims=4) for run in runs]
     for image in images[1:]:
         check_same_grid(image, images[0], what="bold")
-    return images
+    return list(images)
 
 
 def _choose_sites(

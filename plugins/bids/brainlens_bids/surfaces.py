@@ -13,7 +13,7 @@ from xml.parsers import expat
 import nibabel as nib
 import numpy as np
 import xarray as xr
-from nibabel.gifti import GiftiImage
+from nibabel.gifti.gifti import GiftiImage
 
 import brainlens
 from brainlens_bids.images import reading

@@ -75,7 +75,8 @@ def text_column(table: pd.DataFrame, name: str, *, path: Path, what: str, parame
             f"{what} {str(path)!r}: expected a column {name!r}{asked}, found none. "
             f"{brainlens.closest(name, table.columns, what='columns')}"
         )
-    return table[name].to_numpy(dtype=str)
+    cells: np.ndarray = table[name].to_numpy(dtype=str)
+    return cells
 
 
 def number_column(table: pd.DataFrame, name: str, *, path: Path, what: str) -> np.ndarray:
