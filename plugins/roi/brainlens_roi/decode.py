@@ -14,7 +14,7 @@ from brainlens_roi.cases import Cases, prepare
 from brainlens_roi.ceiling import noise_ceiling
 from brainlens_roi.params import DecodeParams
 from brainlens_roi.sets import Sets, make_sets, site_dim
-from brainlens_roi.tally import Problem, Tally, tally
+from brainlens_roi.tally import Problem, Tally, join_tallies, tally_of
 
 _BOOTSTRAP, _EXCHANGED = 3, 4
 IDENTIFICATION = ("two_way_identification", "top_1")
@@ -98,14 +98,45 @@ def decode(
             raise brainlens.DimensionError(f"subject {subject!r}: {error}") from error
         problems.append(problem)
         ceilings.append(sets)
-    parts = []
-    for subject, each, problem, ceiling in zip(subjects, response, problems, ceilings, strict=True):
-        found = tally(problem, range(len(problem.sets)), context)
-        parts.append(_as_scores(problem, found, ceiling, each, context).assign_attrs(subject=subject))
+    tallies = _tallies(problems, params, context)
+    parts = [
+        _as_scores(problem, found, ceiling, each, context).assign_attrs(subject=subject)
+        for subject, each, problem, found, ceiling in zip(subjects, response, problems, tallies, ceilings, strict=True)
+    ]
     if len(parts) == 1:
         return parts[0]
     joined = xr.concat([part.drop_attrs() for part in parts], dim=xr.Variable("subject", subjects))
     return joined.assign_attrs({key: value for key, value in parts[0].attrs.items() if key != "subject"})
+
+
+def _tallies(problems: list[Problem], params: DecodeParams, context: brainlens.Context) -> list[Tally]:
+    """Decode from all sets of each subject, some sets at a time where several processes take part."""
+    if params.n_workers and context.device != "cpu":
+        raise brainlens.ParameterError(
+            f"n_workers: expected 0 on {context.device!r}, which processes would only share, found {params.n_workers}. "
+            "Say device='cpu'."
+        )
+    items = [
+        (number, numbers.tolist())
+        for number, problem in enumerate(problems)
+        for numbers in np.array_split(np.arange(len(problem.sets)), _n_parts(len(problem.sets), params))
+    ]
+    # Progress of parts is shown here then, and not by each process.
+    bare = replace(context, components={}, scratch=None, quiet=context.quiet or params.n_workers > 0)
+    made = brainlens.spread(tally_of, items, (problems, bare), n_workers=params.n_workers)
+    if params.n_workers:
+        made = context.progress(made, total=len(items), label="decoding")
+    found: list[list[Tally]] = [[] for _ in problems]
+    for (number, _), each in zip(items, made, strict=True):
+        found[number].append(each)
+    return [join_tallies(each) for each in found]
+
+
+def _n_parts(n_sets: int, params: DecodeParams) -> int:
+    """Return into how many parts sets are cut: sets that share kernels should not be cut finer than workers need."""
+    if not params.n_workers:
+        return 1
+    return min(n_sets, params.n_workers * (4 if params.mode == "alone" else 1))
 
 
 def _pose(

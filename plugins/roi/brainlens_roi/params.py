@@ -99,6 +99,9 @@ class DecodeParams(brainlens.Params):
         description="Whether shuffled labels choose their penalties anew, or keep those of the true ones: many times "
         "faster, but p-values are then slightly too small.",
     )
+    n_workers: int = Field(
+        0, ge=0, description="Processes that share the sets, or any number for the current Dask cluster; 0: this one."
+    )
     n_resamples: int = Field(2000, ge=100, description="Bootstrap samples behind each interval.")
 
 

@@ -108,6 +108,19 @@ def tally(problem: Problem, numbers: Sequence[int], context: brainlens.Context) 
     return found
 
 
+def tally_of(item: tuple[int, Sequence[int]], problems: Sequence[Problem], context: brainlens.Context) -> Tally:
+    """Return the tally of some sets of one of several problems, as processes are asked for it."""
+    number, numbers = item
+    return tally(problems[number], numbers, context)
+
+
+def join_tallies(parts: Sequence[Tally]) -> Tally:
+    """Put the tallies of sets that were decoded apart behind each other."""
+    names = ("gained", "possible", "of_draw", "null_gained", "null_possible")
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Tally(**joined, orders=parts[0].orders)
+
+
 def _add(
     found: Tally,
     row: int,

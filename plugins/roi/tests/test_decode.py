@@ -151,6 +151,27 @@ def test_subjects_stand_side_by_side(study):
         scored(study, response=[other, other])
 
 
+@pytest.mark.parametrize("given", [{}, {"mode": "growing", "order": "score"}])
+def test_processes_come_to_the_same_numbers(study, given):
+    other = study["response"].assign_attrs(subject="other")
+    apart = scored(study, response=[study["response"], other], n_permutations=9, n_workers=2, **given)
+    alone = scored(study, response=[study["response"], other], n_permutations=9, **given)
+    xr.testing.assert_allclose(apart, alone, rtol=1e-9)
+    np.testing.assert_array_equal(apart["p_value"], alone["p_value"])
+
+
+def test_processes_pass_on_what_is_wrong(study):
+    stuck = study["response"].copy(deep=True)
+    stuck["response"].values[:, 3] = 1
+    with pytest.raises(brainlens.DimensionError, match="expected sites that vary"):
+        scored(study, response=[stuck], n_workers=2)
+    with pytest.raises(brainlens.ParameterError, match="n_workers: expected 0 on 'cuda:0'"):
+        decode(
+            response=[study["response"]], target=study["target"], params=DecodeParams(n_workers=2),
+            context=brainlens.Context(device="cuda:0"),
+        )  # fmt: skip
+
+
 def test_a_region_that_a_subject_lacks_is_said(study):
     lacks = study["response"].isel(roi=[0, 2]).assign_attrs(subject="s2")
     with pytest.raises(brainlens.DimensionError, match="subject 's2': expected the ROIs of the other.*no 'FFA'"):
