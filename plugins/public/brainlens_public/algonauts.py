@@ -17,11 +17,11 @@ import xarray as xr
 
 import brainlens
 from brainlens_public import AlgonautsParams, terms
+from brainlens_public.arrays import Matrix, find_bad_columns, join_rows, map_numbers, open_matrix
 from brainlens_public.folders import check_files, open_folder
 from brainlens_public.literals import read_names
 from brainlens_public.pictures import image_rows
 from brainlens_public.rois import add_rois, drop_bad_sites, number_sites
-from brainlens_public.volumes import reading
 
 FETCH = "Get them from algonauts.csail.mit.edu, after its form."
 SIDES = MappingProxyType({"lh": "left", "rh": "right"})
@@ -33,23 +33,20 @@ NUMBERING = "number in NSD's list of 73,000 images from 1, as in plugin nsd; fil
 # As the challenge's data preparation scales them.
 UNITS = "z within session by all its trials, mean over showings"
 _NAME = re.compile(r"(train|test)-(\d{4,})_nsd-(\d{5})\.png\Z")
-_BLOCK_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Responses:
-    """Both hemispheres, mapped: (image, vertex) each; which vertices of fsaverage they are."""
+    """Both hemispheres: (image, vertex) each; which vertices of fsaverage they are, and how many there are."""
 
-    halves: tuple[np.ndarray, np.ndarray]
-    paths: tuple[Path, Path]
+    halves: tuple[Matrix, Matrix]
     vertices: tuple[np.ndarray, np.ndarray]
     n_surface: tuple[int, int]
 
-    def rows(self, low: int, high: int, columns: np.ndarray) -> np.ndarray:
-        """Read some images and vertices, counted left and then right; float32."""
-        both = np.concatenate([half[low:high] for half in self.halves], axis=1)
-        values: np.ndarray = both[:, columns].astype(np.float32, copy=False)
-        return values
+    @property
+    def n_images(self) -> int:
+        """Number of rows."""
+        return self.halves[0].shape[0]
 
 
 def read(*, params: AlgonautsParams, context: brainlens.Context) -> Mapping[str, xr.Dataset]:
@@ -89,14 +86,15 @@ def read(*, params: AlgonautsParams, context: brainlens.Context) -> Mapping[str,
     check_files(_files(folder), what="algonauts_2023", fetch=FETCH)
     responses = _open_responses(folder, context)
     images = _list_images(folder / "training_split" / "training_images", "train")
-    if len(images) != len(responses.halves[0]):
+    if len(images) != responses.n_images:
         raise brainlens.DimensionError(
             f"training_images {str(folder / 'training_split' / 'training_images')!r}: expected an image for each of "
-            f"{len(responses.halves[0])} rows of {str(responses.paths[0])!r}, found {len(images)}. The folder is not "
+            f"{responses.n_images} rows of {str(responses.halves[0].path)!r}, found {len(images)}. The folder is not "
             f"whole, or of another subject. {FETCH}"
         )
     dataset = number_sites(_find_sites(folder, responses, params, context), site="vertex")
-    bad = _find_bad(responses, dataset["source_column"].values)
+    columns = dataset["source_column"].values
+    bad = {reason: mask[columns] for reason, mask in find_bad_columns(responses.halves).items() if mask[columns].any()}
     what = f"training_fmri of {params.subject}"
     dataset = drop_bad_sites(dataset, bad, site="vertex", choice=params.bad_sites, what=what, context=context)
     response = _assemble(brainlens.sort_by_roi(dataset), responses, images, params)
@@ -119,41 +117,29 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _map(path: Path, *, what: str, n_dims: int, kinds: str) -> np.ndarray:
-    with reading(path, what=what):
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    if values.ndim != n_dims or values.dtype.kind not in kinds or not values.size:
-        raise brainlens.DimensionError(
-            f"{what} {str(path)!r}: expected {n_dims} dims of numbers, found shape {values.shape} of {values.dtype}. "
-            f"It is another file. {FETCH}"
-        )
-    mapped: np.ndarray = values
-    return mapped
-
-
 def _open_responses(folder: Path, context: brainlens.Context) -> Responses:
     files = _files(folder)
-    halves, paths, vertices, sizes = [], [], [], []
+    halves, vertices, sizes = [], [], []
     for side in SIDES:
         path, place = context.source(files[f"{side} responses"]), context.source(files[f"{side} vertices"])
-        values = _map(path, what="training_fmri", n_dims=2, kinds="f")
-        surface = _map(place, what="all-vertices", n_dims=1, kinds="iufb")
+        half = open_matrix(path, what="training_fmri")
+        surface = map_numbers(place, what="all-vertices", n_dims=1, kinds="iufb")
         chosen = np.flatnonzero(surface)
-        if len(chosen) != values.shape[1]:
+        if len(chosen) != half.shape[1]:
             raise brainlens.DimensionError(
                 f"training_fmri {str(path)!r}: expected the {len(chosen)} vertices of {str(place)!r}, found "
-                f"{values.shape[1]}. One of them is of another subject: get both again."
+                f"{half.shape[1]}. One of them is of another subject: get both again."
             )
-        halves.append(values)
-        paths.append(path)
+        halves.append(half)
         vertices.append(chosen)
         sizes.append(len(surface))
-    if len(halves[0]) != len(halves[1]):
+    left, right = halves
+    if left.shape[0] != right.shape[0]:
         raise brainlens.DimensionError(
-            f"training_fmri {str(paths[1])!r}: expected {len(halves[0])} images, as {str(paths[0])!r}, found "
-            f"{len(halves[1])}. One of them is of another subject: get both again."
+            f"training_fmri {str(right.path)!r}: expected {left.shape[0]} images, as {str(left.path)!r}, found "
+            f"{right.shape[0]}. One of them is of another subject: get both again."
         )
-    return Responses((halves[0], halves[1]), (paths[0], paths[1]), (vertices[0], vertices[1]), (sizes[0], sizes[1]))
+    return Responses((left, right), (vertices[0], vertices[1]), (sizes[0], sizes[1]))
 
 
 def _list_images(folder: Path, part: str) -> list[tuple[int, int, Path]]:
@@ -221,7 +207,7 @@ def _read_rois(folder: Path, responses: Responses, context: brainlens.Context) -
         labels = []
         for side, part in zip(SIDES, responses.vertices, strict=True):
             path = context.source(files[f"{side} {name}"])
-            values = _map(path, what=f"ROI {name!r}", n_dims=1, kinds="iuf")
+            values = map_numbers(path, what=f"ROI {name!r}", n_dims=1, kinds="iuf")
             if len(values) != len(part):
                 raise brainlens.DimensionError(
                     f"ROI {name!r} {str(path)!r}: expected the {len(part)} vertices of the responses, found "
@@ -245,18 +231,6 @@ def _read_rois(folder: Path, responses: Responses, context: brainlens.Context) -
     return rois
 
 
-def _find_bad(responses: Responses, columns: np.ndarray) -> Mapping[str, np.ndarray]:
-    lowest, highest = np.full(len(columns), np.inf), np.full(len(columns), -np.inf)
-    n_rows, n_columns = len(responses.halves[0]), sum(map(len, responses.vertices))
-    step = max(1, _BLOCK_BYTES // (4 * n_columns))
-    for start in range(0, n_rows, step):
-        part = responses.rows(start, min(start + step, n_rows), columns)
-        lowest, highest = np.minimum(lowest, part.min(axis=0)), np.maximum(highest, part.max(axis=0))
-    broken = ~(np.isfinite(lowest) & np.isfinite(highest))
-    found = {"not finite": broken, "constant": ~broken & (lowest == highest)}
-    return {reason: mask for reason, mask in found.items() if mask.any()}
-
-
 def _assemble(
     dataset: xr.Dataset, responses: Responses, images: Sequence[tuple[int, int, Path]], params: AlgonautsParams
 ) -> xr.Dataset:
@@ -264,7 +238,7 @@ def _assemble(
     shape = (len(images), len(columns))
 
     def make(low: int, high: int) -> np.ndarray:
-        return responses.rows(low, high, columns)
+        return join_rows(responses.halves, low, high, columns)
 
     coords: dict[str, Any] = {
         "trial": np.array([position for position, _, _ in images]),

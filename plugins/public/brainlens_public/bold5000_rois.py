@@ -12,6 +12,7 @@ import xarray as xr
 
 import brainlens
 from brainlens_public import Bold5000RoisParams, terms
+from brainlens_public.arrays import Matrix, find_bad_columns, join_rows, open_matrix
 from brainlens_public.bold5000 import (
     FETCH,
     PER_RUN,
@@ -23,9 +24,6 @@ from brainlens_public.bold5000 import (
 )
 from brainlens_public.folders import check_files, choose_one, open_folder
 from brainlens_public.rois import add_rois, drop_bad_sites, number_sites
-from brainlens_public.volumes import reading
-
-_BLOCK_BYTES = 64 * 2**20
 
 
 def read(*, params: Bold5000RoisParams, context: brainlens.Context) -> Mapping[str, xr.Dataset]:
@@ -63,18 +61,17 @@ def read(*, params: Bold5000RoisParams, context: brainlens.Context) -> Mapping[s
     names = choose_one([folder / names_file for folder in (root, lists, next(iter(files.values())).parent)])
     check_files({"image names": names}, what="BOLD5000", fetch=FETCH)
     trials = label_trials(read_names(context.source(names)))
-    arrays = {name: _map(context.source(path), len(trials["trial"]), names) for name, path in files.items()}
+    arrays = {name: _open(context.source(path), len(trials["trial"]), names) for name, path in files.items()}
     dataset = number_sites(_label_sites(arrays), site="voxel")
     parts = list(arrays.values())
-    bad = _find_bad(parts)
+    bad = find_bad_columns(parts)
     what = f"betas of {params.subject}"
     dataset = drop_bad_sites(dataset, bad, site="voxel", choice=params.bad_sites, what=what, context=context)
     dataset = brainlens.sort_by_roi(dataset)
     columns = dataset["source_index"].values
 
     def make(low: int, high: int) -> np.ndarray:
-        rows = np.concatenate([part[low:high] for part in parts], axis=1)
-        return np.asarray(rows[:, columns], np.float32)
+        return join_rows(parts, low, high, columns)
 
     coords: dict[str, Any] = {name: ("trial", values) for name, values in trials.items() if name != "trial"}
     coords |= {"trial": trials["trial"], "run": ("trial", trials["trial"] // PER_RUN + 1)}
@@ -109,18 +106,17 @@ def _find_files(root: Path, params: Bold5000RoisParams) -> dict[str, Path]:
     return dict(sorted(wanted.items()))
 
 
-def _map(path: Path, n_trials: int, names: Path) -> np.ndarray:
-    with reading(path, what="betas"):
-        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    if values.ndim != 2 or values.dtype.kind != "f" or len(values) != n_trials or not values.size:
+def _open(path: Path, n_trials: int, names: Path) -> Matrix:
+    matrix = open_matrix(path, what="betas")
+    if matrix.shape[0] != n_trials:
         raise brainlens.DimensionError(
             f"betas {str(path)!r}: expected a row of numbers for each of {n_trials} names of {str(names)!r}, found "
-            f"shape {values.shape} of {values.dtype}. Names or betas are of another subject: get both again."
+            f"{matrix.shape[0]}. Names or betas are of another subject: get both again."
         )
-    return values
+    return matrix
 
 
-def _label_sites(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
+def _label_sites(arrays: Mapping[str, Matrix]) -> xr.Dataset:
     half = np.repeat(list(arrays), [values.shape[1] for values in arrays.values()])
     rois: dict[str, np.ndarray] = {}
     for area in dict.fromkeys(name[2:] for name in arrays):
@@ -129,18 +125,3 @@ def _label_sites(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
     side = np.array([SIDES[name[:2]] for name in half.tolist()])
     sites = xr.Dataset(coords={"voxel": np.arange(len(half)), "hemisphere": ("voxel", side)})
     return add_rois(sites, rois, site="voxel")
-
-
-def _find_bad(parts: list[np.ndarray]) -> Mapping[str, np.ndarray]:
-    broken, constant = [], []
-    for values in parts:
-        finite, same = np.ones(values.shape[1], bool), np.ones(values.shape[1], bool)
-        step = max(1, _BLOCK_BYTES // (8 * values.shape[1]))
-        for start in range(0, len(values), step):
-            rows = np.asarray(values[start : start + step])
-            finite &= np.isfinite(rows).all(axis=0)
-            same &= (rows == values[0]).all(axis=0)
-        broken.append(~finite)
-        constant.append(same & finite)
-    found = {"not finite": np.concatenate(broken), "constant": np.concatenate(constant)}
-    return {reason: mask for reason, mask in found.items() if mask.any()}
