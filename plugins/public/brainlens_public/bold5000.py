@@ -18,7 +18,7 @@ import xarray as xr
 import brainlens
 from brainlens_public import Bold5000Params, terms
 from brainlens_public.folders import check_files, choose_one, open_folder
-from brainlens_public.kept import Piece, Shelf, find_bad_sites, keep, refuse_copies
+from brainlens_public.kept import Piece, Shelf, Target, find_bad_sites, keep, refuse_copies
 from brainlens_public.rois import add_rois, drop_bad_sites, number_sites
 from brainlens_public.series import Run, count_repetitions, time_rows
 from brainlens_public.sessions import parse_sessions
@@ -242,7 +242,7 @@ def _read_rois(root: Path, params: Bold5000Params, brain: Volumes, context: brai
 
 
 def _cut(number: int, image: Volumes, sites: np.ndarray, shelf: Shelf) -> Piece:
-    def fill(out: np.ndarray) -> None:
+    def fill(out: Target) -> None:
         fill_rows(image, sites, out, what="betas")
 
     return keep(f"session{number:02d}", image.path, (image.n_volumes, len(sites)), fill, shelf, sites=sites)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -70,7 +71,7 @@ def open_frame(path: Path, *, what: str) -> Frame:
     return Frame(path, key, (shape[0], shape[1]), labels, whole)
 
 
-def fill_transposed(frame: Frame, rows: np.ndarray, columns: np.ndarray, out: np.ndarray, *, what: str) -> None:
+def fill_transposed(frame: Frame, rows: np.ndarray, columns: np.ndarray, out: Any, *, what: str) -> None:
     """Read some rows and columns of a table, turned round, some rows at a time.
 
     Parameters

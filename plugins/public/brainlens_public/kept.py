@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,11 +53,24 @@ class Piece:
         return mapped
 
 
+class Target:
+    """An array on the disk that is written part by part."""
+
+    def __init__(self, path: Path, shape: tuple[int, int]) -> None:
+        self.path, self.shape = path, shape
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape).flush()
+
+    def __setitem__(self, key: Any, values: np.ndarray) -> None:
+        # Mapped anew each time, so that pages that were written are given back.
+        part = np.load(self.path, mmap_mode="r+", allow_pickle=False)
+        part[key] = values
+
+
 def keep(
     name: str,
     source: Path,
     shape: tuple[int, int],
-    fill: Callable[[np.ndarray], None],
+    fill: Callable[[Target], None],
     shelf: Shelf,
     *,
     sites: np.ndarray,
@@ -73,7 +87,7 @@ def keep(
     shape
         (n_rows, n_sites).
     fill
-        Writes the values into an array of that shape, float32.
+        Writes the values, float32, part by part.
     shelf
         Where pieces are kept.
     sites
@@ -93,11 +107,8 @@ def keep(
     stamp = [str(source), state.st_size, state.st_mtime_ns, list(shape), wanted, bounds]
     if not (record.exists() and json.loads(record.read_text()) == stamp):
         record.unlink(missing_ok=True)
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        fill(out)
-        out.flush()
-        _measure(out, groups, facts)
-        del out
+        fill(Target(path, shape))
+        _measure(path, shape, groups, facts)
         # Written last and at once, so that a piece is there whole or not at all.
         draft = record.with_suffix(".draft")
         draft.write_text(json.dumps(stamp))
@@ -140,18 +151,23 @@ def find_bad_sites(pieces: Sequence[Piece], *, within: str) -> Mapping[str, np.n
     return {reason: mask for reason, mask in found.items() if mask.any()}
 
 
-def _measure(values: np.ndarray, groups: Sequence[slice], path: Path) -> None:
-    n_sites = values.shape[1]
+def _measure(values: Path, shape: tuple[int, int], groups: Sequence[slice], path: Path) -> None:
+    n_rows, n_sites = shape
     lowest, highest = np.empty((len(groups), n_sites), np.float32), np.empty((len(groups), n_sites), np.float32)
     digest = hashlib.sha256()
-    step = max(1, _BLOCK_BYTES // max(1, 4 * len(values)))
-    for start in range(0, n_sites, step):
-        block = slice(start, start + step)
-        part = np.asarray(values[:, block])
-        digest.update(np.ascontiguousarray(part).tobytes())
+    lowest.fill(np.inf)
+    highest.fill(-np.inf)
+    # By rows, as they lie on the disk, and mapped anew for each block, so that pages that were read are given back.
+    step = max(1, _BLOCK_BYTES // max(1, 4 * n_sites))
+    for start in range(0, n_rows, step):
+        part = np.array(np.load(values, mmap_mode="r", allow_pickle=False)[start : start + step])
+        digest.update(part.tobytes())
+        part[~np.isfinite(part)] = np.nan
         for number, group in enumerate(groups):
-            rows = part[group]
-            lowest[number, block], highest[number, block] = rows.min(axis=0), rows.max(axis=0)
-            broken = ~np.isfinite(rows).all(axis=0)
-            lowest[number, block][broken] = highest[number, block][broken] = np.nan
+            first, end, _ = group.indices(n_rows)
+            rows = part[max(first - start, 0) : max(end - start, 0)]
+            if len(rows):
+                # A NaN of any row stays.
+                lowest[number] = np.minimum(lowest[number], rows.min(axis=0))
+                highest[number] = np.maximum(highest[number], rows.max(axis=0))
     np.savez(path, allow_pickle=False, lowest=lowest, highest=highest, digest=np.array(digest.hexdigest()))

@@ -19,7 +19,7 @@ import brainlens
 from brainlens_public import ThingsParams, terms
 from brainlens_public.folders import check_files, choose_one, open_folder
 from brainlens_public.frames import Frame, fill_transposed, open_frame
-from brainlens_public.kept import Shelf, find_bad_sites, keep
+from brainlens_public.kept import Shelf, Target, find_bad_sites, keep
 from brainlens_public.rois import add_rois, drop_bad_sites, number_sites
 from brainlens_public.series import Run, count_repetitions, time_rows
 from brainlens_public.sessions import parse_sessions
@@ -96,7 +96,7 @@ def read(*, params: ThingsParams, context: brainlens.Context) -> Mapping[str, xr
     dataset = number_sites(_find_sites(tables, params, context), site="voxel")
     rows = dataset["source_row"].values
 
-    def fill(out: np.ndarray) -> None:
+    def fill(out: Target) -> None:
         fill_transposed(tables.frame, rows, columns, out, what="responses")
 
     shelf = Shelf(context.scratch)

@@ -160,7 +160,7 @@ def read_mask(path: Path, reference: Volumes | None, *, what: str) -> np.ndarray
     return mask
 
 
-def fill_rows(image: Volumes, sites: np.ndarray, out: np.ndarray, *, what: str) -> None:
+def fill_rows(image: Volumes, sites: np.ndarray, out: Any, *, what: str) -> None:
     """Read some voxels of all volumes, one volume at a time.
 
     Parameters
