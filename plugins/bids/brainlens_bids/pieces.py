@@ -64,7 +64,10 @@ def keep_piece(
     wanted = json.loads(json.dumps(stamp))
     if not (record.exists() and json.loads(record.read_text()) == wanted):
         record.unlink(missing_ok=True)
-        np.savez(facts, allow_pickle=False, **make(folder.path / f"{name}.npy"))
+        # Under another name first: whoever has mapped an older piece keeps what was read.
+        made = folder.path / f"{name}.draft.npy"
+        np.savez(facts, allow_pickle=False, **make(made))
+        made.replace(folder.path / f"{name}.npy")
         # Written last and at once, so that a piece is there whole or not at all.
         draft = record.with_suffix(".draft")
         draft.write_text(json.dumps(wanted))

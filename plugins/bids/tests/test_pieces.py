@@ -54,6 +54,17 @@ def test_a_piece_that_was_not_finished_is_not_there(tmp_path, made):
     assert len(count) == 2
 
 
+def test_a_piece_that_is_mapped_outlives_the_next_one(tmp_path, made):
+    first = keep_piece(Folder(tmp_path), "run-1", {"t_r": 2.0}, made[0]).values()
+
+    def shorter(path):
+        np.save(path, np.zeros((1, 1), np.float32))
+        return {}
+
+    keep_piece(Folder(tmp_path), "run-1", {"t_r": 3.0}, shorter)
+    np.testing.assert_array_equal(first, np.full((3, 2), 5))
+
+
 def test_a_folder_of_its_own_goes_with_the_pieces(made):
     piece = keep_piece(Folder(None), "run-1", {}, made[0])
     path = piece.folder.path
