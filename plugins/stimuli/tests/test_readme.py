@@ -107,6 +107,11 @@ def test_generators_take_what_is_embedded_for_them(
     made = registry.compute("stimuli.open_clip_image", stimuli="images", **wanted)
     painted = registry.compute("diffusion.kandinsky", embedding=made, n_steps=2)
     assert registry[painted]["image"].shape == (7, 32, 32, 3)
+    chosen = registry.compute(
+        "diffusion.reconstruct", decoded=made, generator="diffusion.kandinsky", generator_params={"n_steps": 2},
+        embedder="stimuli.open_clip_image", embedder_params=wanted, n_candidates=2,
+    )  # fmt: skip
+    assert registry[chosen]["similarity"].sizes["trial"] == 7
     other = registry.compute("stimuli.open_clip_image", stimuli="images", **wanted, label="another")
     with pytest.raises(
         brainlens.DimensionError, match="or 'ViT-bigG-14/laion2b_s39b_b160k' .*found those of 'another'"
