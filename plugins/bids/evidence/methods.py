@@ -137,8 +137,8 @@ def main() -> None:
         "",
         f"**Planted, simulated.** Correlation over {N_TRIALS} trials of estimated and planted betas, mean of "
         f"{N_VOXELS} voxels; mean ± SD of {N_SEEDS} seeds. Trials last 1 s and vary around 1 %; noise has this SD in a "
-        f"volume of {T_R:g} s, and a correlation of {AUTOCORRELATION:g} with the volume before. Onsets vary by 1 s either "
-        "way.",
+        f"volume of {T_R:g} s, and a correlation of {AUTOCORRELATION:g} with the volume before. Onsets vary by 1 s "
+        "either way.",
         "",
         *planted,
         "",

@@ -313,6 +313,21 @@ def test_a_killed_import_goes_on_with_the_run_it_was_at(published, killed, monke
     np.testing.assert_array_equal(registry["made"]["response"].values, published.betas()["response"].values)
 
 
+def test_scrubbed_volumes_and_confounds_of_one_run_survive_being_stored(world, tmp_path):
+    path = world.file("confounds", "pre", "2")
+    table = pd.read_csv(path, sep="\t").drop(columns="cosine02")
+    table.loc[[30, 31], "std_dvars"] = 9.0
+    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
+    given = {"strategy": ["motion", "high_pass", "scrub"], "motion": "basic", "scrub": 0}
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    registry.ingest("bids.bold", "bold", **world.params(**given))
+    assert np.flatnonzero(registry["bold"]["is_censored"].values).tolist() == [N_VOLUMES + 30, N_VOLUMES + 31]
+    model = {"noise_model": "ar1", "drift_model": "none"}
+    registry.compute("bids.glm", bold="bold", name="betas", **model)
+    expected = world.betas(**given, **model)["response"].values
+    np.testing.assert_allclose(registry["betas"]["response"].values, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_the_analysis_of_a_stored_time_series_gives_the_same_betas(published, tmp_path):
     registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
     registry.ingest("bids.bold", "bold", **published.params(confounds=PLAIN))
