@@ -141,6 +141,7 @@ def _stored(path: Path, params: GlmsingleParams) -> Iterator[tuple[Any, bool]]:
                 found = file.get(params.variable)
                 if not isinstance(found, h5py.Dataset) or found.shape is None:
                     _refuse_variable(path, params, [str(name) for name in file])
+                _refuse_elsewhere(file, found, path, params)
                 yield found, "MATLAB_class" in found.attrs
             return
         if path.suffix != ".mat":
@@ -178,6 +179,16 @@ def _refuse_variable(path: Path, params: GlmsingleParams, names: list[str]) -> N
         f"betas {str(path)!r}: expected a variable {params.variable!r}, found none. "
         f"{brainlens.closest(params.variable, names, what='variables')}"
     )
+
+
+def _refuse_elsewhere(file: h5py.File, found: h5py.Dataset, path: Path, params: GlmsingleParams) -> None:
+    """Refuse a variable whose values are kept in other files, which HDF5 would open wherever they are."""
+    link = file.get(params.variable, getlink=True)
+    if isinstance(link, h5py.ExternalLink) or found.external or found.is_virtual:
+        raise brainlens.ParameterError(
+            f"betas {str(path)!r}, variable {params.variable!r}: expected values in this file, found a reference to "
+            "another one. Save the betas themselves."
+        )
 
 
 def _parts(

@@ -20,6 +20,7 @@ from brainlens_bids.images import reading
 
 SIDES = ("left", "right")
 _PIECE_BYTES = 2**16
+_ELSEWHERE = b"ExternalFileBinary"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def read_vertices(surface: Surface, out: np.ndarray) -> str:
     start = 0
     for path, count in zip(surface.paths, surface.n_vertices, strict=True):
         with _reading(path):
+            _refuse_elsewhere(path)
             image = nib.load(path)
             assert isinstance(image, GiftiImage)
             if len(image.darrays) != surface.n_volumes:
@@ -151,6 +153,16 @@ def _look(path: Path) -> tuple[int, int]:
         except _SeenError:
             return found["vertices"], found["volumes"]
         raise EOFError("the end of the file before its first array")
+
+
+def _refuse_elsewhere(path: Path) -> None:
+    """Refuse arrays that are kept in other files, which would be opened wherever they are."""
+    end = b""
+    with path.open("rb") as file:
+        while piece := file.read(2**22):
+            if _ELSEWHERE in end + piece:
+                raise ValueError("arrays that are kept in another file; save them in this one")
+            end = piece[-len(_ELSEWHERE) :]
 
 
 @contextmanager

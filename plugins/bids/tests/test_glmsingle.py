@@ -148,6 +148,25 @@ def test_voxels_that_glmsingle_left_out_are_dropped(published, estimated, tmp_pa
     assert np.isfinite(made["response"].values).all()
 
 
+@pytest.mark.parametrize("kind", ["link", "storage", "virtual"])
+def test_values_in_other_files_are_refused(published, estimated, tmp_path, kind):
+    values, given = estimated
+    save_hdf5(tmp_path / "secret.hdf5", values)
+    path = tmp_path / "TYPED.hdf5"
+    with h5py.File(path, "w") as file:
+        if kind == "link":
+            file["betasmd"] = h5py.ExternalLink(str(tmp_path / "secret.hdf5"), "betasmd")
+        elif kind == "storage":
+            external = [(str(tmp_path / "secret.hdf5"), 0, values.nbytes)]
+            file.create_dataset("betasmd", values.shape, np.float32, external=external)
+        else:
+            layout = h5py.VirtualLayout(values.shape, np.float32)
+            layout[:] = h5py.VirtualSource(str(tmp_path / "secret.hdf5"), "betasmd", values.shape)
+            file.create_virtual_dataset("betasmd", layout)
+    message = published.error("glmsingle", betas=path, **given)
+    assert "expected values in this file, found a reference to another one" in message
+
+
 def test_words_are_no_betas(published, estimated, tmp_path):
     np.save(tmp_path / "betas.npy", np.array([["a", "b"]]))
     assert "expected numbers, found another kind of values" in published.error(

@@ -134,6 +134,14 @@ def test_other_gifti_files_are_refused(tmp_path):
         open_surface(empty, empty)
 
 
+def test_values_in_other_files_are_refused(tmp_path):
+    path = write(tmp_path / "x.func.gii", np.ones((2, 5)))
+    surface = open_surface(path, path)
+    path.write_bytes(path.read_bytes().replace(b"GZipBase64Binary", b"ExternalFileBinary"))
+    with pytest.raises(brainlens.ParameterError, match="found arrays that are kept in another file"):
+        read_vertices(surface, np.empty((2, 10), np.float32))
+
+
 def test_only_the_first_lines_are_read_to_look_at_a_file(tmp_path, monkeypatch):
     path = write(tmp_path / "x.func.gii", np.random.default_rng(0).normal(size=(3, 5)))
     monkeypatch.setattr(nib, "load", None)
