@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def write(dataset: xr.Dataset, target: Path, *, params: PlotParams, context: bra
         If the dataset does not say where its sites lie, or the view needs another space.
     ParameterError
         If a map, hemisphere or mesh has to be named, or nothing is left above the threshold.
+    PluginError
+        If plotly is not installed, which interactive surfaces need.
 
     Notes
     -----
@@ -63,6 +66,11 @@ def write(dataset: xr.Dataset, target: Path, *, params: PlotParams, context: bra
         )
     title = params.title or label
     interactive = target.name.endswith(".html")
+    if interactive and params.view == "surface" and importlib.util.find_spec("plotly") is None:
+        raise brainlens.PluginError(
+            "library 'plotly': expected it to be installed for interactive surfaces, found none. Run: pip install "
+            "'brainlens-roi[pages]'."
+        )
     # Figures never reach a screen: a server has none.
     with matplotlib.rc_context({"figure.dpi": DPI}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Non-finite values detected")

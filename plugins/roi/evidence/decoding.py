@@ -3,7 +3,7 @@
     python decoding.py SEED [SEED ...]
 
 Writes decoding.json, kept from earlier calls, and decoding.md. The subjects are simulated: rendered scenes and a known
-model of a visual cortex. The data of Haxby et al. (2001) are real; where they lie is the last line of `main`.
+model of a visual cortex. The data of Haxby et al. (2001) are real; HAXBY says where they lie.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ import nibabel as nib
 import numpy as np
 import torch
 import xarray as xr
+from brainlens_roi.decode import decode
+from brainlens_roi.params import DecodeParams
 
 import brainlens
+from brainlens.testing import synthetic_study
 
 HERE = Path(__file__).parent
 HAXBY = HERE.parents[3] / "shared/data/haxby2001_pymvpa"
@@ -33,7 +36,7 @@ TUNED = {
 CONCEPTS = ("face", "body", "word", "food", "animal", "tool", "vehicle")
 CHANNELS = tuple(f"{concept}.presence" for concept in CONCEPTS)
 OWN = {region: concept for region, concept in TUNED.items() if concept}
-N_PARCELS = 6
+N_PARCELS, N_NULLS = 6, 200
 
 
 def measure(registry: brainlens.Registry, seed: int) -> dict[str, Any]:
@@ -146,6 +149,26 @@ def parcels(places: np.ndarray, n_parcels: int) -> np.ndarray:
     return owner
 
 
+def measure_nulls() -> dict[str, Any]:
+    """Return how often p < .05 where labels were shuffled beforehand, so that nothing is to be found."""
+    study = synthetic_study()
+    stimuli = np.unique(study["response"]["stimulus_id"].values)
+    shown = np.searchsorted(stimuli, study["response"]["stimulus_id"].values)
+    found: dict[str, Any] = {"n_nulls": N_NULLS}
+    for penalties in ("anew", "kept"):
+        params = DecodeParams.model_validate({"penalties": penalties, "n_permutations": 99, "n_resamples": 100})
+        small = []
+        for seed in range(N_NULLS):
+            other = np.random.default_rng(seed).permutation(stimuli)
+            null = study["response"].assign_coords(stimulus_id=("trial", other[shown]))
+            context = brainlens.Context(seed=seed)
+            made = decode(response=[null], target=study["target"], params=params, context=context)
+            small.append(made["p_value"].values <= 0.05)
+        metrics = ("two_way_identification", "top_1", "r2")
+        found[penalties] = dict(zip(metrics, np.mean(small, axis=(0, 2)).tolist(), strict=True))
+    return found
+
+
 def write(entries: dict[str, Any]) -> None:
     """Write values as JSON, and the tables."""
     (HERE / "decoding.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
@@ -154,6 +177,8 @@ def write(entries: dict[str, Any]) -> None:
     lines = ["# Decoding region by region", "", "Written by decoding.py. Intervals and tests are in decoding.json.", ""]
     if subjects:
         lines += simulated_lines(subjects, seeds)
+    if "nulls" in entries:
+        lines += null_lines(entries["nulls"])
     if "haxby" in entries:
         lines += haxby_lines(entries["haxby"])
     (HERE / "decoding.md").write_text("\n".join(lines) + "\n", "utf-8")
@@ -233,6 +258,21 @@ def simulated_lines(subjects: list[dict[str, Any]], seeds: list[str]) -> list[st
     ]
 
 
+def null_lines(found: dict[str, Any]) -> list[str]:
+    """Return the table of the nulls."""
+    return [
+        "## Nulls",
+        "",
+        f"Share of p-values up to .05 where there is nothing to find: {found['n_nulls']} shuffles of the labels of a",
+        "small simulated study, three regions each, 99 permutations.",
+        "",
+        "| penalties | two-way | top 1 | R2 |",
+        "|---|---|---|---|",
+        *(f"| {how} | {' | '.join(f'{share:.3f}' for share in found[how].values())} |" for how in ("anew", "kept")),
+        "",
+    ]
+
+
 def haxby_lines(found: dict[str, Any]) -> list[str]:
     """Return the table of the real data."""
     lines = [
@@ -262,13 +302,14 @@ def main() -> None:
     torch.set_num_threads(1)
     file = HERE / "decoding.json"
     entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in [str(seed) for seed in options.seeds if str(seed) not in entries] + ["haxby"] * (
-        "haxby" not in entries
-    ):
+    for seed in [name for name in (*map(str, options.seeds), "nulls", "haxby") if name not in entries]:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             registry = brainlens.open(Path(folder) / "study.zarr", quiet=True)
-            entries[seed] = measure_haxby(registry, HAXBY) if seed == "haxby" else measure(registry, int(seed))
+            if seed == "nulls":
+                entries[seed] = measure_nulls()
+            else:
+                entries[seed] = measure_haxby(registry, HAXBY) if seed == "haxby" else measure(registry, int(seed))
         write(entries)
         print(f"{seed}: {time.perf_counter() - started:.0f} s", flush=True)
 

@@ -78,6 +78,12 @@ def test_vertices_are_drawn_on_the_mesh_that_comes_with_nilearn(surfaces, tmp_pa
     assert 'src="http' not in page
 
 
+def test_a_missing_library_is_named(surfaces, tmp_path, monkeypatch):
+    monkeypatch.setattr("brainlens_roi.plot.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(brainlens.PluginError, match="library 'plotly'.*brainlens-roi\\[pages\\]"):
+        drawn(surfaces, tmp_path, "x.brain.html", view="surface", hemisphere="left")
+
+
 def test_voxels_stand_where_the_affine_says(volume):
     values, label = choose_map(volume, PlotParams(label="r2"))
     assert label == "r2"
