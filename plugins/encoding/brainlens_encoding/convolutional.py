@@ -54,7 +54,7 @@ class ConvolutionalEncoder(TrainedEncoder):
         DimensionError
             If the image is too small to be halved so often.
         """
-        params, grid = self.params, grid_of(features)
+        params, grid = self.params, grid_of(features, skip=self.params.skip_tokens)
         if min(grid) < 2 ** len(params.channels):
             raise brainlens.DimensionError(
                 f"features: expected at least {2 ** len(params.channels)} pixels on each side, to be halved "

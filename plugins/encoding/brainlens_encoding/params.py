@@ -84,6 +84,13 @@ class BandedParams(RidgeParams):
 class TrainedParams(brainlens.Params):
     """How an encoder is trained by gradients."""
 
+    skip_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens in front that have no place in the image, such as that of the class and registers, which "
+        "are not read.",
+    )
+
     scale: Literal["channel", "space", "none"] = Field(
         default="channel",
         description="What centred features are divided by: each channel by its standard deviation over tokens and "
@@ -136,13 +143,13 @@ class ReadoutParams(TrainedParams):
         "what the image shows.",
     )
     content_channels: int = Field(
-        default=4, ge=1, description="semantic-transformer: channels of content from which movements are predicted."
+        default=8, ge=1, description="semantic-transformer: channels of content, whose places predict movements."
     )
     content_width: int = Field(
         default=32, ge=1, description="semantic-transformer: width of the networks that predict them."
     )
     content_dropout: float = Field(
-        default=0.5, ge=0, lt=1, description="semantic-transformer: share of that width that training leaves out."
+        default=0.3, ge=0, lt=1, description="semantic-transformer: share of that width that training leaves out."
     )
 
 

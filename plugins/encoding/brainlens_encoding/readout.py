@@ -29,7 +29,8 @@ class ReadoutEncoder(TrainedEncoder):
     Factorised: Klindt, Ecker, Euler & Bethge (2017), NeurIPS, arXiv:1711.02653. Gaussian field over feature maps:
     St-Yves & Naselaris (2018), doi:10.1016/j.neuroimage.2017.06.035. Semantic spatial transformer: arXiv:2410.14031.
     Differs from the last: content is read from the tokens themselves, not from another network, so that no readout sees
-    more than the others; the loss is the squared error alone; the weight decay is chosen.
+    more than the others, and summarised by where its channels are, not by their whole maps, which are learnt by heart
+    from a thousand images; the loss is the squared error alone; the weight decay is chosen.
 
     Examples
     --------

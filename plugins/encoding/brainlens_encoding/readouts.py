@@ -132,8 +132,8 @@ class StillNetwork(Network):
 class SemanticTransformer(Network):
     """Fields and channel maps that an affine map moves, which is predicted from what the image shows.
 
-    A few channels of content are read from all tokens; one small network turns them into an affine map for each
-    channel's map, another into what sites follow.
+    A few channels of content are read from all tokens, and summarised by where in the image each of them is, and how
+    strong. One small network turns that into an affine map for each channel's map, another into what sites follow.
 
     Parameters
     ----------
@@ -142,8 +142,10 @@ class SemanticTransformer(Network):
     n_content, n_hidden
         Channels of content, and width of the two networks.
     dropout
-        Share of that width that training leaves out. Without it, movements are learnt by heart.
+        Share of that width that training leaves out.
     """
+
+    places: Tensor
 
     def __init__(
         self,
@@ -151,28 +153,39 @@ class SemanticTransformer(Network):
         n_sites: int,
         n_channels: int,
         grid: tuple[int, int],
-        n_content: int = 4,
+        n_content: int = 8,
         n_hidden: int = 32,
-        dropout: float = 0.5,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         self.grid, self.n_channels = grid, n_channels
-        n_tokens = grid[0] * grid[1]
         self.content = nn.Linear(n_channels, n_content)
         self.for_sites, self.for_channels = (
-            nn.Sequential(nn.Linear(n_content * n_tokens, n_hidden), nn.ReLU(), nn.Dropout(dropout)) for _ in range(2)
+            nn.Sequential(nn.Linear(3 * n_content, n_hidden), nn.ReLU(), nn.Dropout(dropout)) for _ in range(2)
         )
         self.channel_maps = nn.Linear(n_hidden, n_channels * len(IDENTITY))
         nn.init.zeros_(self.channel_maps.weight)
         nn.init.zeros_(self.channel_maps.bias)
         self.sites: Moving = Moving(n_sites, n_channels, grid, n_hidden=n_hidden)
+        self.register_buffer("places", torch.from_numpy(cell_centres(grid)), persistent=False)
+
+    def look(self, tokens: Tensor) -> Tensor:
+        """Return where each channel of content is, x and y, and how strong it is (trial, 3 * content)."""
+        content = self.content(tokens)
+        where = torch.einsum("btk,tx->bkx", content.softmax(dim=1), self.places)
+        strength = content.logsumexp(dim=1) - math.log(content.shape[1])
+        return torch.cat([where.flatten(1), strength], dim=1)
 
     def share(self, tokens: Tensor) -> Shared:
         """Return moved channel maps (trial, token, channel), and what sites follow (trial, hidden)."""
-        seen = self.content(tokens).flatten(1)
-        maps = self.channel_maps(self.for_channels(seen)).view(-1, len(IDENTITY))
-        moved = move(tokens.mT.reshape(-1, *self.grid), maps).view(len(tokens), self.n_channels, -1)
-        return moved.mT.contiguous(), self.for_sites(seen)
+        seen = self.look(tokens)
+        return self.move_channels(tokens, seen), self.for_sites(seen)
+
+    def move_channels(self, tokens: Tensor, seen: Tensor) -> Tensor:
+        """Return the maps of all channels, each moved by what was seen (trial, token, channel)."""
+        changes = self.channel_maps(self.for_channels(seen)).view(-1, len(IDENTITY))
+        moved = move(tokens.mT.reshape(-1, *self.grid), changes).view(len(tokens), self.n_channels, -1)
+        return moved.mT.contiguous()
 
     def fields(self, shared: Shared, sites: slice) -> Tensor:
         """Return the fields of some sites in each image (trial, site, token)."""

@@ -83,12 +83,12 @@ class TrainedEncoder(brainlens.Trainable):
                 f"precision: expected 'float32', found {self.context.precision!r}. Leave it out."
             )
         array = response["response"]
-        grid = grid_of(features)
+        grid = grid_of(features, skip=params.skip_tokens)
         if grid == (1, 1):
             self.context.log.warning("features have one token: every site reads the whole image.")
         training, held_out = hold_out(response["stimulus_id"].values, params.validation, self.context.rng(0))
         resident = int(params.memory_mb * 2**20)
-        tokens = Rows(as_tokens(features["embedding"]), device=device, resident_bytes=resident)
+        tokens = Rows(as_tokens(features["embedding"], skip=params.skip_tokens), device=device, resident_bytes=resident)
         answers = Rows(array, device=device, resident_bytes=resident)
         name = str(features.attrs.get("model", "features"))
         channels = moments(tokens, training, over_tokens=True, called=f"feature space {name!r}")
@@ -106,6 +106,7 @@ class TrainedEncoder(brainlens.Trainable):
             "n_sites": array.shape[1],
             "n_channels": tokens.shape[2],
             "grid": list(grid),
+            "skip": params.skip_tokens,
             **self.describe(features, response),
         }
         data = Data(
@@ -158,7 +159,7 @@ class TrainedEncoder(brainlens.Trainable):
         DimensionError
             If the number of tokens or channels is another than in `fit`.
         """
-        array = as_tokens(features["embedding"])
+        array = as_tokens(features["embedding"], skip=self.about["skip"])
         expected = (self.about["grid"][0] * self.about["grid"][1], self.about["n_channels"])
         if array.shape[1:] != expected:
             raise brainlens.DimensionError(

@@ -25,6 +25,17 @@ def test_tokens_that_fill_no_grid_are_refused(attrs):
         grid_of(tokens(17, model="m", **attrs))
 
 
+def test_tokens_in_front_that_have_no_place_are_skipped():
+    assert grid_of(tokens(17, model="m"), skip=1) == (4, 4)
+    assert grid_of(tokens(7, model="m", grid=[2, 3]), skip=1) == (2, 3)
+    array = tokens(17)["embedding"].assign_coords(token=np.arange(17))
+    assert as_tokens(array, skip=1)["token"].values.tolist() == list(range(1, 17))
+    with pytest.raises(brainlens.DimensionError, match=r"\(skip_tokens=3 would leave a square\)"):
+        grid_of(tokens(7, model="m"))
+    with pytest.raises(brainlens.DimensionError, match="^skip_tokens=7: expected fewer than the 7 tokens of feature"):
+        grid_of(tokens(7, model="m"), skip=7)
+
+
 def test_features_without_tokens_are_one_cell():
     flat = xr.Dataset({"embedding": (("trial", "channel"), np.ones((3, 2)))}, attrs={"model": "m"})
     assert grid_of(flat) == (1, 1)

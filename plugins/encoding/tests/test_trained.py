@@ -49,6 +49,17 @@ def test_units_of_features_and_responses_make_no_difference(make_tokens):
     np.testing.assert_allclose(second, first * 16 - 32, atol=0.02 * np.abs(first * 16).max())
 
 
+def test_a_token_that_has_no_place_changes_nothing(make_tokens):
+    features, response = make_tokens()
+    array = features["embedding"]
+    more = np.concatenate([np.full_like(array.values[:, :1], 5), array.values], axis=1)
+    longer = features.drop_vars("embedding").assign(embedding=(array.dims, more))
+    np.testing.assert_array_equal(
+        fit(longer, response, skip_tokens=1, epochs=3).predict(longer)["response"].values,
+        fit(features, response, epochs=3).predict(features)["response"].values,
+    )
+
+
 def test_vertices_are_predicted_as_vertices(make_tokens):
     features, response = make_tokens()
     encoder = fit(features, response.rename(voxel="vertex"), epochs=1)
