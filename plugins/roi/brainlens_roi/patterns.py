@@ -9,6 +9,7 @@ import xarray as xr
 
 import brainlens
 from brainlens_roi.params import PatternParams
+from brainlens_roi.sets import own_rois, unquoted
 
 _WEIGHTED = re.compile(r"\s*([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)\s+(.+)")
 
@@ -67,11 +68,11 @@ def make_patterns(
     site = next(dim for dim in ("voxel", "vertex") if dim in response.dims)
     training = _training(response, params)
     mean, std = training.mean(axis=0), training.std(axis=0)
-    wanted = list(params.patterns) or ([] if maps is not None else list(_own_rois(response)))
+    wanted = list(params.patterns) or ([] if maps is not None else list(own_rois(response)))
     repeated = sorted({text for text in wanted if wanted.count(text) > 1})
     if repeated:
         raise brainlens.ParameterError(f"patterns: expected each once, found {repeated[0]!r} twice. Leave one out.")
-    weights = {text: read_weights(response, text, site) for text in wanted}
+    weights = {unquoted(text): read_weights(response, text, site) for text in wanted}
     with np.errstate(divide="ignore", invalid="ignore"):
         standard = np.where(std > 0, (training - mean) / std, 0.0)
     z = {text: _shape(each, standard, response, params) for text, each in weights.items()}
@@ -163,13 +164,6 @@ def _members(response: xr.Dataset, expression: str, site: str, text: str) -> np.
             f"pattern {text!r}: expected an ROI with sites, found none in {expression.strip()!r}. See registry.rois."
         )
     return np.isin(response[site].values, chosen)
-
-
-def _own_rois(response: xr.Dataset) -> list[str]:
-    if "roi_mask" not in response:
-        return []
-    filled = response["roi_mask"].values.any(axis=1)
-    return [str(name) for name, has in zip(response["roi"].values, filled, strict=True) if has]
 
 
 def _training(response: xr.Dataset, params: PatternParams) -> np.ndarray:

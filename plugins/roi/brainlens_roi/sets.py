@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import brainlens
 from brainlens_roi.params import DecodeParams
 
 EVERYWHERE = "all sites"
+_SPECIAL = re.compile(r"""[\s+\-&()'"*?]""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +121,23 @@ def own_rois(response: xr.Dataset) -> tuple[str, ...]:
 def quoted(name: str) -> str:
     """Return an ROI's name as an expression means it.
 
+    Raises
+    ------
+    DimensionError
+        If it holds both kinds of quotes.
+
     Examples
     --------
     >>> quoted("V1"), quoted("Left Cerebral Cortex")
     ('V1', "'Left Cerebral Cortex'")
     """
-    special = set(" +-&()'\"*?\t\n")
-    if special.isdisjoint(name):
+    if not _SPECIAL.search(name):
         return name
+    if "'" in name and '"' in name:
+        raise brainlens.DimensionError(
+            f"ROI {name!r}: expected a name with one kind of quotes at most, found both, which no expression can name. "
+            "Rename it."
+        )
     return f'"{name}"' if "'" in name else f"'{name}'"
 
 

@@ -144,6 +144,13 @@ def test_responses_that_lack_something_are_refused(response):
     assert made(constant, patterns=("PPA",), form="natural")["z"].values[0, 4] == 0
 
 
+def test_regions_whose_names_hold_spaces_or_signs_are_regions(response):
+    renamed = response.assign_coords(roi=["left V1", "aHIP-rh", "OFA", "PPA", "empty"])
+    found = made(renamed)
+    assert found["roi"].values.tolist() == ["left V1", "aHIP-rh", "OFA", "PPA"]
+    np.testing.assert_array_equal(found["z"].sel(roi="aHIP-rh") != 0, renamed["roi_mask"].sel(roi="aHIP-rh"))
+
+
 def test_weights_are_those_that_are_written(response):
     assert read_weights(response, "2 V1 ; .5 FFA", "voxel").tolist() == [2, 2, 2, 0.5, 0.5, 0, 0, 0, 0, 0]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
+import xarray as xr
 from brainlens_roi.params import DecodeParams
 from brainlens_roi.sets import make_sets, members_of, own_rois, quoted, unquoted
+from hypothesis import assume, given, strategies as st
 
 import brainlens
 
@@ -38,6 +42,24 @@ def test_names_with_spaces_are_found_again(response):
     assert make_sets(renamed, DecodeParams()).labels == ("V1", "left FFA", "it's", "a-b")
     assert unquoted("'a' + 'b'") == "'a' + 'b'"
     assert unquoted("V1") == "V1"
+
+
+@given(st.text(min_size=1, max_size=8).filter(lambda name: name.strip() == name and not {"'", '"'} <= set(name)))
+def test_any_name_is_found_as_it_is_quoted(name):
+    # The expressions of the core know one kind of space.
+    assume(all(letter == " " or unicodedata.category(letter)[0] not in "CZ" for letter in name))
+    mask = np.array([[True, False, False], [False, True, False]])
+    regions = xr.Dataset({"roi_mask": (("roi", "voxel"), mask)}, {"roi": [name, name + "x"], "voxel": [4, 5, 6]})
+    assert members_of(regions, quoted(name)).tolist() == [0]
+    assert unquoted(quoted(name)) in (name, quoted(name))
+    if quoted(name) != name:
+        assert unquoted(quoted(name)) == name
+
+
+def test_a_name_that_cannot_be_quoted_is_said(response):
+    strange = response.assign_coords(roi=['it\'s "V1"', "FFA", "OFA", "PPA", "empty"])
+    with pytest.raises(brainlens.DimensionError, match="one kind of quotes at most, found both"):
+        own_rois(strange)
 
 
 def test_hemispheres_and_everything_need_no_masks(response):
