@@ -57,6 +57,7 @@ class HaxbyParams(SeriesParams):
         description="ROIs whose voxels are imported: vt, face, house, face_little, house_little, brain (mask.nii.gz). "
         "'usual': vt, or the brain of the half slice.",
     )
+    runs: str = Field("all", min_length=1, description="Runs, from 0, such as '0-9' or '0,2'; or 'all'.")
     outputs: Literal["response", "bold", "both"] = Field(
         "response", description="Trials with their categories, the time series as it is in the file, or both."
     )

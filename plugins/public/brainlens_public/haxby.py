@@ -6,7 +6,7 @@ PyMVPA's copy of half a slice of the first subject, a folder of another layout, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,6 +28,7 @@ from brainlens_public.series import (
     number_trials,
     time_rows,
 )
+from brainlens_public.sessions import parse_sessions
 from brainlens_public.tables import check_columns, read_table, whole_numbers
 from brainlens_public.volumes import Volumes, fill_rows, open_volumes, place_sites, read_mask
 
@@ -108,12 +109,23 @@ def read(*, params: HaxbyParams, context: brainlens.Context) -> Mapping[str, xr.
         sites=sites,
         groups=groups,
     )
+    labels = [int(chunk[group.start]) for group in groups]
+    wanted = parse_sessions(params.runs, labels, what=params.subject, field="runs")
+    chosen = [number for number, label in enumerate(labels) if label in wanted]
+    rows = np.concatenate([np.arange(groups[number].start, groups[number].stop) for number in chosen])
+    stimulus, chunk = stimulus[rows], chunk[rows]
+    if (stimulus == REST).all():
+        raise brainlens.ParameterError(
+            f"labels {str(copy.labels)!r}: expected categories beside {REST!r} in the chosen runs, found none. "
+            "Choose other runs, or get the published file again."
+        )
+    piece = replace(piece, lowest=piece.lowest[chosen], highest=piece.highest[chosen])
     bad = find_bad_sites([piece], within="a run")
     dataset = drop_bad_sites(
         dataset, bad, site="voxel", choice=params.bad_sites, what=f"bold of {params.subject}", context=context
     )
     dataset = brainlens.sort_by_roi(dataset)
-    runs = [Run(int(chunk[group.start]), piece, group) for group in groups]
+    runs = [Run(labels[number], piece, groups[number]) for number in chosen]
     check_runs(runs, params)
     space = {"subject": params.subject, "space": f"{params.subject} functional"}
     dataset = terms.stamp(dataset.assign_attrs(space), copy.terms)
@@ -166,12 +178,7 @@ def _read_labels(copy: Copy, image: Volumes, context: brainlens.Context) -> tupl
             f"labels {str(path)!r}, column 'chunks': expected each run in one piece, found run {twice} twice. Get the "
             "published file again."
         )
-    stimulus = table["labels"].to_numpy(dtype=str)
-    if (stimulus == REST).all():
-        raise brainlens.ParameterError(
-            f"labels {str(path)!r}: expected categories beside {REST!r}, found none. Get the published file again."
-        )
-    return stimulus, chunk
+    return table["labels"].to_numpy(dtype=str), chunk
 
 
 def _find_sites(copy: Copy, params: HaxbyParams, image: Volumes, context: brainlens.Context) -> xr.Dataset:

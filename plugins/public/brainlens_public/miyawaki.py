@@ -115,7 +115,7 @@ def _open_series(root: Path, params: MiyawakiParams, context: brainlens.Context)
         (kind, number)
         for kind, text in (("random", params.random), ("figure", params.figure))
         if text != "none"
-        for number in parse_sessions(text, range(1, N_RUNS[kind] + 1), what=f"{kind} runs")
+        for number in parse_sessions(text, range(1, N_RUNS[kind] + 1), what="miyawaki2008", field=f"{kind} runs")
     ]
     if not wanted:
         raise brainlens.ParameterError("random, figure: expected runs of one of them, found 'none' twice. Choose some.")

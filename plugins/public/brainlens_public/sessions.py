@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import brainlens
 
 
-def parse_sessions(text: str, there: Sequence[int], *, what: str) -> list[int]:
+def parse_sessions(text: str, there: Sequence[int], *, what: str, field: str = "sessions") -> list[int]:
     """Read 'all', or numbers and ranges.
 
     Parameters
@@ -18,6 +18,8 @@ def parse_sessions(text: str, there: Sequence[int], *, what: str) -> list[int]:
         The sessions that exist.
     what
         Of what they are sessions, for the message.
+    field
+        The parameter; it may be runs that are numbered.
 
     Returns
     -------
@@ -41,13 +43,13 @@ def parse_sessions(text: str, there: Sequence[int], *, what: str) -> list[int]:
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise brainlens.ParameterError(
-                f"sessions: expected 'all', or numbers and ranges such as '1-12' or '1,3', found {text!r}."
+                f"{field}: expected 'all', or numbers and ranges such as '1-12' or '1,3', found {text!r}."
             )
         numbers += range(int(first), int(last if dash else first) + 1)
     strange = [number for number in numbers if number not in there]
     if strange or not numbers or len(set(numbers)) < len(numbers):
         raise brainlens.ParameterError(
-            f"sessions: expected each once, of the {len(there)} sessions of {what}: {brainlens.listed(there)}; "
+            f"{field}: expected each once, of the {len(there)} {field} of {what}: {brainlens.listed(there)}; "
             f"found {strange[0] if strange else repr(text)}. Choose others, or get the files that are missing."
         )
     return sorted(numbers)

@@ -107,6 +107,43 @@ def test_time_series_are_those_of_the_file(folder, valid):
     assert set(folder.read(outputs="both")) == {"bold", "response", "categories"}
 
 
+def test_runs_are_chosen_by_their_numbers(folder, valid):
+    whole, made = folder.read()["response"], valid(folder.read(runs="0,2", outputs="both"))
+    inside = np.isin(whole["run"].values, [0, 2])
+    np.testing.assert_array_equal(made["response"]["response"].values, whole["response"].values[inside])
+    assert made["response"]["run"].values.tolist() == whole["run"].values[inside].tolist()
+    assert made["response"]["repetition"].values.tolist() == [0, 0, 1, 2, 1, 3]
+    rows = np.flatnonzero(folder.chunks != 1)
+    np.testing.assert_array_equal(made["bold"]["bold"].values, folder.truth(made["bold"]["voxel"].values, rows))
+    assert made["bold"]["run"].values.tolist() == folder.chunks[rows].tolist()
+    assert made["bold"]["stimulus_id"].values.tolist() == folder.labels[rows].tolist()
+
+
+def test_voxels_that_are_constant_in_other_runs_are_kept(folder):
+    voxel = int(np.flatnonzero(folder.masks["vt"])[0])
+    folder.bold.reshape(-1, N_RUNS * N_VOLUMES)[voxel, folder.chunks == 1] = 7
+    folder.save(folder.path("bold.nii.gz"), folder.bold, t_r=2.5)
+    assert voxel in folder.read(runs="0,2")["response"]["voxel"].values
+    with pytest.raises(brainlens.ParameterError, match="constant within a run"):
+        folder.read(runs="0-1")
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [("3", "runs: expected each once, of the 3 runs of subj2"), ("one", "runs: expected 'all', or numbers")],
+)
+def test_runs_that_are_not_there_are_refused(folder, runs, message):
+    with pytest.raises(brainlens.ParameterError, match=message):
+        folder.read(runs=runs)
+
+
+def test_runs_of_rest_alone_are_refused(folder):
+    folder.labels[folder.chunks == 1] = "rest"
+    folder.write_labels()
+    with pytest.raises(brainlens.ParameterError, match="in the chosen runs, found none"):
+        folder.read(runs="1")
+
+
 def test_rois_and_places_are_those_of_the_masks(folder):
     response = folder.read()["response"]
     voxel = response["voxel"].values

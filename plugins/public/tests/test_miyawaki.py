@@ -145,7 +145,7 @@ def test_missing_runs_name_nilearns_call(folder, refused):
     message = refused(folder.read, random="all")
     assert "found 36 not there: 'data_random_run03.nii.gz'" in message
     assert "nilearn.datasets.fetch_miyawaki2008()" in message
-    assert "expected each once, of the 12 sessions of figure runs" in refused(folder.read, figure="13")
+    assert "figure runs: expected each once, of the 12 figure runs of miyawaki2008" in refused(folder.read, figure="13")
     assert "found 'none' twice" in refused(folder.read, figure="none", random="none")
     assert "found '1 to 3'" in refused(folder.read, figure="1 to 3")
 
