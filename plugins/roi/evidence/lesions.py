@@ -82,8 +82,8 @@ def write(entries: dict[str, Any]) -> None:
         "",
         f"Seeds {', '.join(sorted(entries, key=int))}; written by lesions.py. Ridge from ten regions at once to",
         f"the presence of seven kinds of object; {SUBJECT['n_shared']} test scenes of three showings. Change: 1",
-        "minus the cosine to what was decoded intact. Concepts: what the correlation of the decoded share with the true",
-        "one loses.",
+        "minus the cosine to what was decoded intact. Concepts: what the correlation of the decoded share with the",
+        "true one loses.",
     ]
     for form in FORMS:
         hits = [
