@@ -59,10 +59,7 @@ def embed(
     keys: list[bytes] = []
     cut: list[int] = []
     job = Job(load=load, params=params, context=context)
-    found = in_order(
-        _batches(items, network, cache, keys, cut, params, context), network, job, n_workers=params.n_workers
-    )
-    for new, (values, grid) in found:
+    for new, values, grid in in_order(_batches(items, network, cache, keys, cut, params, context), network, job):
         cache.add(new, narrow(values, params.dtype), grid)
     return _dataset(items, network, cache, keys, cut, params)
 

@@ -45,8 +45,8 @@ class EmbedParams(brainlens.Params):
         0,
         ge=0,
         le=1024,
-        description="Processes that embed at the same time, or 1 for the cluster of your dask.distributed client; "
-        "0: this one. Changes speed, not results.",
+        description="Processes of this machine that embed at the same time, or any number for the cluster of an active "
+        "dask.distributed client; 0: this process. Changes speed, not results.",
     )
 
 

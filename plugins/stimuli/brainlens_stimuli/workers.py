@@ -1,19 +1,14 @@
-"""Batches in this process, in local processes, or on the cluster of a Dask client, with the same numbers.
+"""Batches in this process, in others of this machine, or on the cluster of a Dask client, with the same numbers.
 
 A worker loads the network once and gets images or texts; only this process writes.
 """
 
 from __future__ import annotations
 
-import collections
 import functools
-import importlib
-import os
-import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -22,8 +17,12 @@ import brainlens
 from brainlens_stimuli.network import Network, embed_batch
 from brainlens_stimuli.params import EmbedParams
 
-Made = tuple[np.ndarray, tuple[int, ...]]
+# Keys and items; keys, their rows and the grid of tokens.
 Batch = tuple[list[bytes], list[Any]]
+Made = tuple[list[bytes], np.ndarray, tuple[int, ...]]
+
+# Threads of a worker share its network, which holds what a layer put out until it is taken.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Job:
     Parameters
     ----------
     load
-        Makes the network.
+        Makes the network: a function of a module.
     params, context
         What it is made from.
     """
@@ -44,102 +43,50 @@ class Job:
 
     def for_worker(self) -> Job:
         """Return what travels: without folders and files of this process."""
-        return replace(
-            self, context=replace(self.context, quiet=True, scratch=None, sources=[], components={}, kept=None)
-        )
+        bare = replace(self.context, quiet=True, scratch=None, sources=[], components={}, kept=None)
+        return replace(self, context=bare)
 
 
-def in_order(
-    batches: Iterable[Batch], network: Network, job: Job, *, n_workers: int
-) -> Iterator[tuple[list[bytes], Made]]:
+def in_order(batches: Iterable[Batch], network: Network, job: Job) -> Iterator[Made]:
     """Yield the embeddings of each batch, in the order of the batches.
 
     Parameters
     ----------
     batches
-        Keys and items; asked for the next ones only as workers get free.
+        The next one is asked for when a worker gets free.
     network
         For this process.
     job
-        For others.
-    n_workers
-        0: in this process. Otherwise on the cluster of the dask.distributed client that the user made, if there is one,
-        or in as many processes of this machine.
+        For others; its parameter `n_workers` says whether there are any, as in `brainlens.spread`.
+
+    Raises
+    ------
+    PluginError
+        If there are to be others, and joblib is not installed.
+    BrainlensError
+        What was refused in a worker, as it was.
     """
-    if n_workers == 0:
-        for keys, items in batches:
-            yield keys, _embed(network, items, job)
+    if job.params.n_workers:
+        yield from brainlens.spread(embed_there, batches, (job.for_worker(),), n_workers=job.params.n_workers)
         return
-    client = _current_client()
-    travelling = job.for_worker()
-    if client is not None:
-        submit = functools.partial(client.submit, _attempt, pure=False)
-        yield from _keep_busy(batches, lambda items: submit(travelling, items, 0), 2 * _n_threads(client))
-        return
-    n_threads = max(1, (os.cpu_count() or 1) // n_workers)
-    # Forking a process that has used torch can hang.
-    with ProcessPoolExecutor(n_workers, mp_context=get_context("spawn")) as pool:
-        yield from _keep_busy(batches, lambda items: pool.submit(_attempt, travelling, items, n_threads), 2 * n_workers)
+    for batch in batches:
+        yield _embed(network, batch, job)
 
 
-def _keep_busy(
-    batches: Iterable[Batch], submit: Callable[[list[Any]], Any], n_at_once: int
-) -> Iterator[tuple[list[bytes], Made]]:
-    """Keep a few batches under way, so that neither workers nor memory run out."""
-    under_way: collections.deque[tuple[list[bytes], Any]] = collections.deque()
-    for keys, items in batches:
-        under_way.append((keys, submit(items)))
-        if len(under_way) >= n_at_once:
-            yield _taken(*under_way.popleft())
-    while under_way:
-        yield _taken(*under_way.popleft())
-
-
-def _taken(keys: list[bytes], future: Any) -> tuple[list[bytes], Made]:
-    made = future.result()
-    if isinstance(made, brainlens.BrainlensError):
-        raise made
-    return keys, made
-
-
-def _attempt(job: Job, items: list[Any], n_threads: int) -> Made | brainlens.BrainlensError:
-    """Embed in a worker; what is refused comes back as it is, since Dask would put a traceback in its text."""
-    try:
-        return _embed(
-            _network(job.load, type(job.params), job.params.model_dump_json(), job.context.device, n_threads),
-            items,
-            job,
-        )
-    except brainlens.BrainlensError as error:
-        return error
+def embed_there(batch: Batch, job: Job) -> Made:
+    """Embed one batch in a worker."""
+    with _ONE_AT_A_TIME:
+        network = _network(job.load, type(job.params), job.params.model_dump_json(), job.context.device)
+        return _embed(network, batch, job)
 
 
 @functools.lru_cache(maxsize=1)
-def _network(
-    load: Callable[..., Network], kind: type[EmbedParams], params: str, device: str, n_threads: int
-) -> Network:
+def _network(load: Callable[..., Network], kind: type[EmbedParams], params: str, device: str) -> Network:
     """Load the network of a worker once for all its batches."""
-    if n_threads:
-        importlib.import_module("torch").set_num_threads(n_threads)
     return load(kind.model_validate_json(params), brainlens.Context(device=device))
 
 
-def _embed(network: Network, items: list[Any], job: Job) -> Made:
+def _embed(network: Network, batch: Batch, job: Job) -> Made:
+    keys, items = batch
     values, grid = embed_batch(network, items, normalise=job.params.normalise, context=job.context)
-    return values.numpy(), grid
-
-
-def _n_threads(client: Any) -> int:
-    n_threads: int = max(1, sum(client.nthreads().values()))
-    return n_threads
-
-
-def _current_client() -> Any:
-    """Return the dask.distributed client that the user made, or None."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return None
-    try:
-        return distributed.default_client()
-    except ValueError:
-        return None
+    return keys, values.numpy(), grid
