@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from brainlens_stimuli import workers
+from brainlens_stimuli.network import Found, Network
 from brainlens_stimuli.open_clip_model import embed_images, load_image_network
-from brainlens_stimuli.params import OpenClipImageParams
+from brainlens_stimuli.params import EmbedParams, OpenClipImageParams
 from brainlens_stimuli.workers import Job, embed_there
 
 import brainlens
@@ -61,22 +65,27 @@ def test_a_worker_loads_its_network_once(
     np.testing.assert_allclose(np.concatenate([values for _, values, _ in made]), whole[:3], atol=1e-5)
 
 
-def test_threads_of_a_worker_do_not_take_each_others_layers(images: xr.Dataset, clip_folder: Path) -> None:
-    params = OpenClipImageParams(model=str(clip_folder), layer="visual.ln_post")
-    job = Job(load=load_image_network, params=params, context=brainlens.Context())
-    made: dict[int, np.ndarray] = {}
+def load_slow(params: EmbedParams, context: brainlens.Context) -> Network:
+    """Return a network that holds what a layer put out for a while, as all do that are read by a module's name."""
+    held: list[torch.Tensor] = [torch.zeros(0)]
 
-    def embed_row(row: int) -> None:
-        for _ in range(5):
-            made[row] = embed_there(([b"k"], [images["image"].values[row]]), job)[1][0]
+    def encode(batch: torch.Tensor) -> Found:
+        held[0] = batch
+        time.sleep(0.02)
+        return Found(values=held[0])
 
-    threads = [threading.Thread(target=embed_row, args=(row,)) for row in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    whole = run(images, clip_folder, layer="visual.ln_post")["embedding"].values
-    np.testing.assert_allclose(np.stack([made[row] for row in range(4)]), whole[:4], atol=1e-5)
+    def prepare(items: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(items))
+
+    return Network(name="slow", sha256="0" * 64, prepare=prepare, encode=encode)
+
+
+def test_threads_of_a_worker_do_not_take_each_others_layers() -> None:
+    job = Job(load=load_slow, params=EmbedParams(), context=brainlens.Context())
+    rows = np.arange(16, dtype=np.float32).reshape(8, 2)
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda row: embed_there(([b"k"], [row]), job)[1][0], rows))
+    np.testing.assert_array_equal(np.stack(made), rows)
 
 
 def test_what_travels_names_no_folder_of_this_process(tmp_path: Path) -> None:
