@@ -104,7 +104,7 @@ def test_a_stored_response_is_copied_lazily_and_decoded_by_its_new_rois(placed, 
 def test_published_parcels_lie_where_they_should(tmp_path):
     """Simulated voxels in MNI space, whose grid is not that of the atlas; Schaefer's visual network is at the back."""
     registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
-    registry.ingest("simulate", "sim", subject="sim", n_stimuli=100, n_shared=20, n_voxels=600)
+    registry.ingest("simulate", "sim", subject="sim", n_stimuli=20, n_shared=4, n_voxels=600)
     response = registry["sim/response"]
     given = {
         "atlas": SHARED / "schaefer200x7/schaefer200x7MNI.nii.gz",

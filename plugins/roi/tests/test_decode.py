@@ -109,7 +109,7 @@ def test_shuffled_sites_or_stimuli_give_nothing(study):
 
 def test_p_values_without_signal_are_not_too_small():
     found = []
-    for seed in range(40):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         response = xr.Dataset(
             {
@@ -122,7 +122,7 @@ def test_p_values_without_signal_are_not_too_small():
             {"embedding": (("stimulus", "channel"), rng.standard_normal((40, 4)))}, {"stimulus": np.arange(40)}
         )
         found.append(
-            scored({"target": target}, response=[response], n_permutations=59, seed=seed)["p_value"].values[:, 0]
+            scored({"target": target}, response=[response], n_permutations=39, seed=seed)["p_value"].values[:, 0]
         )
     for metric in np.array(found).T:
         assert scipy.stats.kstest(metric, "uniform", alternative="greater").pvalue > 0.01
@@ -151,8 +151,8 @@ def test_subjects_stand_side_by_side(study):
         scored(study, response=[other, other])
 
 
-@pytest.mark.parametrize("given", [{}, {"mode": "growing", "order": "score"}])
-def test_processes_come_to_the_same_numbers(study, given):
+def test_processes_come_to_the_same_numbers(study):
+    given = {"mode": "growing", "order": "score"}
     other = study["response"].assign_attrs(subject="other")
     apart = scored(study, response=[study["response"], other], n_permutations=9, n_workers=2, **given)
     alone = scored(study, response=[study["response"], other], n_permutations=9, **given)
