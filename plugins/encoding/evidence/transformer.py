@@ -50,8 +50,8 @@ COLUMNS = {
 ABOUT = (
     "# Transformer (simulated)",
     "",
-    f"{N_TRAIN} training and {N_TEST} test scenes of two objects; tokens: {N_CHANNELS} principal components",
-    f"of the channels of `mini.judge`, {GRID} x {GRID} places; regions of {N_SITES} voxels, noise of {NOISE} of the SD of",
+    f"{N_TRAIN} training, {N_TEST} test scenes of two objects. Tokens: {N_CHANNELS} principal components of the",
+    f"channels of `mini.judge`, {GRID} x {GRID} places. Regions of {N_SITES} voxels, noise of {NOISE} of the SD of",
     "the signal. Correlation over test scenes with the response without noise (null: with what was measured), mean over",
     "voxels; mean over seeds and its 95 % interval. Settings were chosen on seed 100.",
     "",
