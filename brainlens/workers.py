@@ -50,7 +50,9 @@ def spread(
     """
     if n_workers == 0:
         for item in items:
-            yield function(item, *shared)
+            made = function(item, *shared)
+            del item  # let go of before the next one is made
+            yield made
         return
     try:
         import joblib  # type: ignore[import-untyped]
@@ -69,6 +71,8 @@ def spread(
             options: dict[str, Any] = {"backend": "loky", "inner_max_num_threads": n_threads}
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="brainlens-"))
             calls = _calls_by_file(joblib, function, wanted, shared, Path(folder) / "shared.joblib")
+            # Idle workers would keep what was shared, and one that ends by itself later may wait for ever.
+            stack.callback(_end_workers)
         else:
             options = {"backend": "dask", "client": client, "wait_for_workers_timeout": 60, "scatter": list(shared)}
             calls = (joblib.delayed(_attempt)(function, item, *shared) for item in wanted)
@@ -93,6 +97,13 @@ def find_client() -> Any:
         return distributed.default_client()
     except ValueError:
         return None
+
+
+def _end_workers() -> None:
+    """End the processes that joblib keeps for the next time."""
+    from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
+
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _calls_by_file(

@@ -70,7 +70,7 @@ class RidgeEncoder(brainlens.Trainable):
         DimensionError
             If features do not vary or are not finite, `cv_by` is no coordinate of trials, or there is one trial.
         ParameterError
-            If `cv_by` has one label only.
+            If `cv_by` has one label only, or workers are asked for on a GPU.
         DeviceError
             If another precision than float32 is asked for.
         """
@@ -90,11 +90,12 @@ class RidgeEncoder(brainlens.Trainable):
 
         choice = sites.choose(
             problem, read, array.shape[1], alphas=self.params.alphas, scalings=scalings,
-            alpha_per=self.params.alpha_per, budget=budget, context=self.context,
+            alpha_per=self.params.alpha_per, budget=budget, context=self.context, n_workers=self.params.n_workers,
         )  # fmt: skip
         self.coef_, self.intercept_ = sites.fit(
-            problem, read, choice, scalings=scalings, budget=budget, context=self.context
-        )
+            problem, read, choice, scalings=scalings, budget=budget, context=self.context,
+            n_workers=self.params.n_workers,
+        )  # fmt: skip
         self.feature_mean_, self.feature_scale_, self.space_ = scaling.mean, scaling.scale, scaling.space
         self.alpha_, self.band_scaling_ = choice.alpha, scalings[choice.scaling].T
         if choice.score is not None:
@@ -148,6 +149,11 @@ class RidgeEncoder(brainlens.Trainable):
         if self.context.precision != "float32":
             raise brainlens.DeviceError(
                 f"precision: expected 'float32', found {self.context.precision!r}; ridge needs all its digits."
+            )
+        if self.params.n_workers and torch.device(self.context.device).type != "cpu":
+            raise brainlens.ParameterError(
+                f"n_workers: expected 0 on device {self.context.device!r}, found {self.params.n_workers}. Batches "
+                "share the device; spread them over processes on the CPU only."
             )
         if response.sizes["trial"] < 2:
             raise brainlens.DimensionError(

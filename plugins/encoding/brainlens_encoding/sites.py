@@ -72,6 +72,7 @@ def choose(
     alpha_per: Literal["site", "all"],
     budget: Budget,
     context: brainlens.Context,
+    n_workers: int = 0,
 ) -> Choice:
     """Score every penalty and scaling on held-out trials and take the best; ties go to the larger penalty.
 
@@ -93,6 +94,8 @@ def choose(
         How many sites at once.
     context
         For the progress bar.
+    n_workers
+        Processes that take batches, see `brainlens.spread`; they come to the same choice.
 
     Raises
     ------
@@ -106,26 +109,17 @@ def choose(
     chosen = np.zeros((2, n_sites), np.int64)
     varies = np.zeros(n_sites, bool)
     totals = np.zeros((len(scalings), len(descending)))
-    steps = [(batch, number) for batch in _cut(n_sites, budget.read) for number in range(len(scalings))]
-    responses: Tensor | None = None
-    decomposed: list[solver.Fold] = []
-    for batch, number in context.progress(steps, label="choosing penalties"):
-        if number == 0:
-            responses = None  # let go of before the next ones are read
-            responses, _ = _load(problem, read, batch)
-        if len(scalings) > 1 or not decomposed:
-            decomposed = solver.decompose_folds(problem, torch.from_numpy(scalings[number]))
-        assert responses is not None  # noqa: S101 - for the type checker
-        score = _score(problem, decomposed, responses, descending, budget.solve)
-        constant = np.isnan(score[0])
-        varies[batch] = ~constant
-        score[:, constant] = 0
-        totals[number] += score.sum(axis=1, dtype=np.float64)
-        row = score.argmax(axis=0)
-        reached = np.take_along_axis(score, row[None], axis=0)[0]
-        better = reached > best[batch]
-        best[batch] = np.where(better, reached, best[batch])
-        chosen[:, batch] = np.where(better, np.stack([row, np.full(len(row), number)]), chosen[:, batch])
+    # One decomposition serves all batches where there is one scaling; several would not fit into memory together.
+    decomposed = solver.decompose_folds(problem, torch.from_numpy(scalings[0])) if len(scalings) == 1 else None
+    batches = list(_cut(n_sites, budget.read))
+    found = brainlens.spread(
+        _choose_batch, map(read, batches), (problem, decomposed, scalings, descending, budget.solve),
+        n_workers=n_workers,
+    )  # fmt: skip
+    shown = context.progress(zip(batches, found, strict=True), total=len(batches), label="choosing penalties")
+    for batch, (reached, rows, moving, sums) in shown:
+        best[batch], chosen[:, batch], varies[batch] = reached, rows, moving
+        totals += sums
     if not varies.any():
         raise brainlens.DimensionError(
             f"response: expected a site that varies over the {len(problem.features)} training trials, found {n_sites} "
@@ -150,6 +144,7 @@ def fit(
     scalings: np.ndarray,
     budget: Budget,
     context: brainlens.Context,
+    n_workers: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit all trials with what was chosen.
 
@@ -163,23 +158,74 @@ def fit(
     n_sites = len(choice.alpha)
     weights = np.empty((problem.features.shape[1], n_sites), np.float32)
     means = np.empty(n_sites, np.float32)
-    known: dict[int, tuple[Tensor, Tensor]] = {}
+    known = solver.decompose_all(problem, torch.from_numpy(scalings[0])) if len(scalings) == 1 else None
     batches = list(_cut(n_sites, budget.read))
-    for batch in context.progress(batches, label="fitting all trials"):
-        responses, mean = _load(problem, read, batch)
-        means[batch] = mean.cpu().numpy()
-        for number in np.unique(choice.scaling[batch]).tolist():
-            scaling = torch.from_numpy(scalings[number])
-            if number not in known:
-                known = {number: solver.decompose_all(problem, scaling)}
-            here = np.flatnonzero(choice.scaling[batch] == number)
-            for part in _cut(len(here), budget.solve):
-                columns = here[part]
-                alphas = torch.from_numpy(choice.alpha[batch][columns].astype(np.float32)).to(responses.device)
-                some = responses[:, torch.from_numpy(columns).to(responses.device)]
-                fitted = solver.fit_sites(problem, known[number], some, scaling=scaling, alphas=alphas)
-                weights[:, batch.start + columns] = fitted.cpu().numpy()
+    items = ((read(batch), choice.alpha[batch], choice.scaling[batch]) for batch in batches)
+    found = brainlens.spread(_fit_batch, items, (problem, known, scalings, budget.solve), n_workers=n_workers)
+    shown = context.progress(zip(batches, found, strict=True), total=len(batches), label="fitting all trials")
+    for batch, (fitted, mean) in shown:
+        weights[:, batch], means[batch] = fitted, mean
     return weights, means
+
+
+def _choose_batch(
+    values: np.ndarray,
+    problem: solver.Problem,
+    decomposed: list[solver.Fold] | None,
+    scalings: np.ndarray,
+    alphas: Sequence[float],
+    most: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Choose for the sites of a batch.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Best score (site), row of penalty and of scaling (2, site), which sites vary, and the sum of the scores over
+        these for each scaling and penalty.
+    """
+    responses, _ = _load(problem, values)
+    best = np.full(values.shape[1], -np.inf, np.float32)
+    chosen = np.zeros((2, values.shape[1]), np.int64)
+    totals = np.zeros((len(scalings), len(alphas)))
+    varies = np.zeros(values.shape[1], bool)
+    for number, scaling in enumerate(scalings):
+        folds = decomposed or solver.decompose_folds(problem, torch.from_numpy(scaling))
+        score = _score(problem, folds, responses, alphas, most)
+        constant = np.isnan(score[0])
+        varies = ~constant
+        score[:, constant] = 0
+        totals[number] = score.sum(axis=1, dtype=np.float64)
+        row = score.argmax(axis=0)
+        reached = np.take_along_axis(score, row[None], axis=0)[0]
+        better = reached > best
+        best = np.where(better, reached, best)
+        chosen = np.where(better, np.stack([row, np.full(len(row), number)]), chosen)
+    return best, chosen, varies, totals
+
+
+def _fit_batch(
+    item: tuple[np.ndarray, np.ndarray, np.ndarray],
+    problem: solver.Problem,
+    known: tuple[Tensor, Tensor] | None,
+    scalings: np.ndarray,
+    most: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights (feature, site) and means of the sites of a batch: their responses, penalties and scalings."""
+    values, penalties, scaled_by = item
+    responses, mean = _load(problem, values)
+    weights = np.empty((problem.features.shape[1], values.shape[1]), np.float32)
+    for number in np.unique(scaled_by).tolist():
+        scaling = torch.from_numpy(scalings[number])
+        basis = known or solver.decompose_all(problem, scaling)
+        here = np.flatnonzero(scaled_by == number)
+        for part in _cut(len(here), most):
+            columns = here[part]
+            alphas = torch.from_numpy(penalties[columns].astype(np.float32)).to(responses.device)
+            some = responses[:, torch.from_numpy(columns).to(responses.device)]
+            fitted = solver.fit_sites(problem, basis, some, scaling=scaling, alphas=alphas)
+            weights[:, columns] = fitted.cpu().numpy()
+    return weights, mean.cpu().numpy()
 
 
 def _score(
@@ -193,9 +239,9 @@ def _score(
     return score
 
 
-def _load(problem: solver.Problem, read: Read, batch: slice) -> tuple[Tensor, Tensor]:
+def _load(problem: solver.Problem, responses: np.ndarray) -> tuple[Tensor, Tensor]:
     """Return the centred responses of some sites, and their means; a constant site is exactly 0."""
-    values = torch.from_numpy(np.ascontiguousarray(read(batch), dtype=np.float32)).to(problem.features.device)
+    values = torch.from_numpy(np.ascontiguousarray(responses, dtype=np.float32)).to(problem.features.device)
     first = values[0].clone()
     values = values - first
     mean = values.mean(0)

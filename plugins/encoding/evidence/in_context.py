@@ -29,7 +29,7 @@ SIZES = (10, 30, 100, 300, 1000)
 OTHERS = ("s1", "s2", "s3")
 N_TRAINING, N_NEW, N_TEST, N_SITES = 800, 1000, 300, 600
 D, N_SHARED_AXES, PRIVATE = 64, 8, 0.3
-NETWORK: dict[str, Any] = {"steps": 1500, "batch_sites": 48}
+NETWORK: dict[str, Any] = {"steps": 800, "batch_sites": 48}
 ABOUT = (
     "# Weights from a few images (simulated)",
     "",

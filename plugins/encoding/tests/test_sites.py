@@ -21,14 +21,16 @@ def make(n_sites=11, n_trials=40, n_features=6):
     return problem, responses.astype(np.float32)
 
 
-def run(problem, responses, budget, *, scalings=None, alpha_per="site"):
+def run(problem, responses, budget, *, scalings=None, alpha_per="site", n_workers=0):
     scalings = np.array([[0.5, 0.5], [1, 0], [0.2, 0.8]]) if scalings is None else scalings
     read = lambda columns: responses[:, columns]  # noqa: E731
     choice = sites.choose(
         problem, read, responses.shape[1], alphas=ALPHAS, scalings=scalings, alpha_per=alpha_per, budget=budget,
-        context=brainlens.Context(),
+        context=brainlens.Context(), n_workers=n_workers,
     )  # fmt: skip
-    fitted = sites.fit(problem, read, choice, scalings=scalings, budget=budget, context=brainlens.Context())
+    fitted = sites.fit(
+        problem, read, choice, scalings=scalings, budget=budget, context=brainlens.Context(), n_workers=n_workers
+    )
     return choice, *fitted
 
 
@@ -41,6 +43,19 @@ def test_batches_make_no_difference():
     np.testing.assert_allclose(whole[1], parts[1], atol=1e-5)
     np.testing.assert_allclose(whole[2], responses.mean(axis=0), rtol=1e-5)
     assert len(set(whole[0].alpha.tolist())) > 1
+
+
+@pytest.mark.parametrize("scalings", [None, np.ones((1, 2))])
+def test_workers_come_to_the_same_numbers(scalings):
+    problem, responses = make()
+    budget = sites.Budget(read=4, solve=3)
+    alone = run(problem, responses, budget, scalings=scalings)
+    spread = run(problem, responses, budget, scalings=scalings, n_workers=2)
+    np.testing.assert_array_equal(alone[0].alpha, spread[0].alpha)
+    np.testing.assert_array_equal(alone[0].scaling, spread[0].scaling)
+    np.testing.assert_allclose(alone[0].score, spread[0].score, rtol=1e-5)
+    np.testing.assert_allclose(alone[1], spread[1], atol=1e-6)
+    np.testing.assert_array_equal(alone[2], spread[2])
 
 
 def test_no_more_sites_are_read_at_once_than_the_budget_allows():
