@@ -55,10 +55,11 @@ class ConvolutionalEncoder(TrainedEncoder):
             If the image is too small to be halved so often.
         """
         params, grid = self.params, grid_of(features, skip=self.params.skip_tokens)
-        if min(grid) < 2 ** len(params.channels):
+        least = 2 ** (len(params.channels) - 1)
+        if min(grid) < least:
             raise brainlens.DimensionError(
-                f"features: expected at least {2 ** len(params.channels)} pixels on each side, to be halved "
-                f"{len(params.channels)} times, found {grid[0]} x {grid[1]}. Give fewer 'channels', or pixels as "
+                f"features: expected at least {least} pixels on each side for {len(params.channels)} convolutions that "
+                f"halve it, found {grid[0]} x {grid[1]}. Give fewer 'channels', or pixels as "
                 "encoding.pixels makes them."
             )
         return {

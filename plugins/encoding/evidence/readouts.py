@@ -49,11 +49,12 @@ ABOUT = (
     "# Readouts (simulated)",
     "",
     f"{N_TRAIN} training, {N_TEST} test scenes of two objects. Tokens: {N_CHANNELS} principal components of the",
-    f"channels of `mini.judge`, {GRID} x {GRID} places. {N_SITES} voxels of each family, noise of {NOISE} of the",
-    "SD of the signal. Correlation over test scenes with the response without noise (null: with what was measured),",
-    "mean over voxels; mean over seeds and its 95 % interval. Ridge is in closed form from the same tokens, each voxel with",
-    "its own penalty. The convolutions see pixels, not tokens. `other image`: the same network, whose movements are",
-    "predicted from another image than the one that is read. Settings were chosen on seed 100.",
+    f"channels of `mini.judge`, {GRID} x {GRID} places. {N_SITES} voxels of each family, noise of {NOISE} of",
+    "the SD of the signal. Correlation over test scenes with the response without noise (null: with what was",
+    "measured), mean over voxels; mean over seeds and its 95 % interval. Ridge is in closed form from the same",
+    "tokens, each voxel with its own penalty. The convolutions see pixels, not tokens. `other image`: the same",
+    "network, whose movements are predicted from another image than the one that is read. Settings were chosen",
+    "on seed 100.",
     "",
 )
 

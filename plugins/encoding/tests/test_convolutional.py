@@ -60,8 +60,7 @@ def test_what_was_learnt_comes_back():
 
 
 def test_images_that_cannot_be_halved_so_often_are_refused(make_tokens):
-    text = (
-        "^features: expected at least 8 pixels on each side, to be halved 3 times, found 4 x 4. Give fewer 'channels'"
-    )
+    text = "^features: expected at least 8 pixels on each side for 4 convolutions that halve it, found 4 x 4. Give"
+    params = ConvolutionalParams(channels=(8, 8, 8, 8))
     with pytest.raises(brainlens.DimensionError, match=text):
-        ConvolutionalEncoder(ConvolutionalParams(), brainlens.Context()).fit(*make_tokens())
+        ConvolutionalEncoder(params, brainlens.Context()).fit(*make_tokens())
