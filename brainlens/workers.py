@@ -59,7 +59,7 @@ def spread(
     except ModuleNotFoundError as missing:
         raise PluginError(
             "library 'joblib': expected it to be installed to compute with n_workers, found none. "
-            "Run: pip install joblib."
+            "Run: pip install 'brainlens[workers]'."
         ) from missing
     client = find_client()
     failed: list[BrainlensError] = []

@@ -67,7 +67,7 @@ def test_a_plugin_has_a_page_and_proves_the_contract(folder: Path) -> None:
 def test_every_plugin_is_installed_for_development_and_nothing_else() -> None:
     local = [line for line in developed() if line.startswith("./plugins/")]
     assert sorted(line.partition("[")[0] for line in local) == [f"./plugins/{folder.name}" for folder in PLUGINS]
-    assert [line for line in developed() if line not in local] == [".[test,cloud]"]
+    assert [line for line in developed() if line not in local] == [".[test,cloud,workers]"]
 
 
 def test_the_core_depends_on_no_plugin_and_not_on_torch() -> None:

@@ -45,7 +45,7 @@ class SearchParams(brainlens.Params):
     n_workers: int = Field(
         default=0,
         ge=0,
-        description="Dask processes that search shards at the same time, with the same result; 0: this process alone. "
+        description="Processes that search shards at the same time, with the same result; 0: this process alone. "
         "Where a dask.distributed client is active, its cluster is used.",
     )
 

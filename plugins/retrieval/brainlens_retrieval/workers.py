@@ -5,19 +5,14 @@ Every shard is searched by the same function as in one process, so the result is
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 
 import brainlens
 from brainlens_retrieval.directions import Space
 from brainlens_retrieval.exact import Found, Plan, search_shard
-from brainlens_retrieval.extras import load_extra
 from brainlens_retrieval.shards import Shard
 
 
@@ -31,7 +26,7 @@ def search_in_parallel(
     n_workers: int,
     context: brainlens.Context,
 ) -> list[Found]:
-    """Search every shard in a process of its own, as many at a time as there are workers.
+    """Search every shard in a worker, as many at a time as there are workers.
 
     Parameters
     ----------
@@ -42,7 +37,7 @@ def search_in_parallel(
     plans
         One for each shard.
     n_workers
-        Processes on this machine; a cluster has its own number.
+        As in `brainlens.spread`.
     context
         For device and progress.
 
@@ -54,51 +49,20 @@ def search_in_parallel(
     Raises
     ------
     PluginError
-        If Dask is not installed.
+        If joblib is not installed.
     DimensionError
         If a query or an item is not finite or has no direction.
     """
-    dask = load_extra("dask", extra="dask", purpose="to search with n_workers")
-    calls = [
-        partial(search_shard, shard, queries, true, space, plan=plan, context=replace(context, quiet=True))
-        for shard, plan in zip(shards, plans, strict=True)
-    ]
-    client = _current_client()
-    if client is not None:
-        context.log.info("searching %d shards on the cluster of %s", len(shards), client)
-        futures = [client.submit(_attempt, call, 0, pure=False) for call in calls]
-        outcomes = [future.result() for future in context.progress(futures, label="searching shards")]
-    else:
-        n_threads = max(1, (os.cpu_count() or 1) // n_workers)
-        tasks = [dask.delayed(partial(_attempt, call, n_threads), pure=False)() for call in calls]
-        # One shard for each task: Dask would hand out six at a time, which leaves workers idle.
-        outcomes = dask.compute(*tasks, scheduler="processes", num_workers=n_workers, chunksize=1)
-    for outcome in outcomes:
-        if isinstance(outcome, brainlens.BrainlensError):
-            raise outcome
-    return list(outcomes)
+    # Only what a search reads travels: a context may hold files that are open.
+    bare = replace(context, quiet=True, scratch=None, sources=[], components={}, kept=None)
+    found = brainlens.spread(
+        _search, zip(shards, plans, strict=True), (queries, true, space, bare), n_workers=n_workers
+    )
+    return list(context.progress(found, total=len(shards), label="searching shards"))
 
 
-def _attempt(call: Callable[[], Found], n_threads: int) -> Found | brainlens.BrainlensError:
-    """Search one shard in a worker; what is refused comes back as it is, since Dask would put a traceback in its text.
-
-    Where `n_threads` is not 0, no more than these are used, so that workers of one machine do not crowd it.
-    """
-    if n_threads:
-        # Read when torch is imported, which a worker does after this, if at all.
-        os.environ["OMP_NUM_THREADS"] = str(n_threads)
-    try:
-        return call()
-    except brainlens.BrainlensError as error:
-        return error
-
-
-def _current_client() -> Any:
-    """Return the dask.distributed client that the user made, or None."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return None
-    try:
-        return distributed.default_client()
-    except ValueError:
-        return None
+def _search(
+    item: tuple[Shard, Plan], queries: Shard, true: np.ndarray, space: Space, context: brainlens.Context
+) -> Found:
+    shard, plan = item
+    return search_shard(shard, queries, true, space, plan=plan, context=context)

@@ -1,14 +1,10 @@
-"""Shards that are searched in Dask's processes, against the same in one process."""
+"""Shards that are searched by workers, against the same in one process."""
 
 from __future__ import annotations
-
-import sys
-import types
 
 import numpy as np
 import pytest
 import xarray as xr
-from brainlens_retrieval import workers
 from brainlens_retrieval.search import search
 from brainlens_retrieval.search_params import SearchParams
 
@@ -53,41 +49,12 @@ def test_a_worker_refuses_in_the_same_words(parts):
     assert str(parallel.value) == str(alone.value)
 
 
-class Cluster:
-    """As much of a dask.distributed client as is used, for a stand-in."""
-
-    def __init__(self) -> None:
-        self.n_submitted = 0
-
-    def submit(self, function, *arguments, pure):
-        self.n_submitted += 1
-        assert not pure
-        return types.SimpleNamespace(result=lambda: function(*arguments))
-
-
-def test_the_users_cluster_is_used_where_there_is_one(parts, monkeypatch):
-    decoded, gallery = parts
-    decoded = decoded.assign_coords(stimulus_id=("trial", [3, 4001]))
-    cluster = Cluster()
-    monkeypatch.setitem(sys.modules, "distributed", types.SimpleNamespace(default_client=lambda: cluster))
-    assert searched(decoded, gallery, 1).identical(searched(decoded, gallery, 0))
-    assert cluster.n_submitted == 3
-
-
-def test_a_client_that_was_closed_is_none(monkeypatch):
-    def default_client():
-        raise ValueError("No clients found")
-
-    monkeypatch.setitem(sys.modules, "distributed", types.SimpleNamespace(default_client=default_client))
-    assert workers._current_client() is None
-
-
-@pytest.mark.slow
-def test_a_real_cluster_finds_the_same(parts):
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_users_cluster_finds_the_same(parts):
     distributed = pytest.importorskip("distributed")
     decoded, gallery = parts
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
         distributed.Client(cluster),
     ):
         found = searched(decoded, gallery, 2)
