@@ -47,8 +47,8 @@ def weights(*, model: xr.Dataset, params: WeightsParams, context: brainlens.Cont
     missing = [name for name in NEEDED if name not in model]
     if missing or "features" not in model.attrs:
         raise brainlens.DimensionError(
-            f"model: expected one that encoding.ridge, encoding.banded or encoding.in_context fitted to one subject, found one without "
-            f"{brainlens.listed(missing or ['features'])}."
+            "model: expected one that encoding.ridge, encoding.banded or encoding.in_context fitted to one subject, "
+            f"found one without {brainlens.listed(missing or ['features'])}."
         )
     spaces: list[dict[str, Any]] = json.loads(model.attrs["features"])
     number = _choose([space["model"] for space in spaces], params.space)

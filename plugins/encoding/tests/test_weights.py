@@ -56,6 +56,6 @@ def test_the_space_must_be_named_where_there_are_several(registry):
 
 def test_models_of_others_are_refused(registry):
     registry.fit("linear", response="response", target="target", name="d")
-    text = "^model: expected one that encoding.ridge, encoding.banded or encoding.in_context fitted to one subject, found  "
+    text = "^model: expected one that encoding.ridge, encoding.banded or encoding.in_context fitted to one subject"
     with pytest.raises(brainlens.DimensionError, match=text):
         registry.compute("encoding.weights", model="d")
