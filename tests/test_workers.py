@@ -94,7 +94,9 @@ def test_other_errors_keep_their_type() -> None:
 
 def test_without_joblib_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "joblib", None)
-    with pytest.raises(brainlens.PluginError, match=r"^library 'joblib': expected it .* Run: pip install 'brainlens\[workers\]'\.$"):
+    with pytest.raises(
+        brainlens.PluginError, match=r"^library 'joblib': expected it .* Run: pip install 'brainlens\[workers\]'\.$"
+    ):
         list(brainlens.spread(process, range(3), n_workers=2))
     assert list(brainlens.spread(refuse_three, range(3), n_workers=0)) == [0, 1, 2]
 

@@ -57,7 +57,9 @@ class InContextParams(brainlens.Params):
     def _fits(self) -> InContextParams:
         low, high = self.context_sizes
         if not 2 <= low <= high:
-            raise ValueError(f"context_sizes: expected two numbers, from 2, the smaller first, found {self.context_sizes}")
+            raise ValueError(
+                f"context_sizes: expected two numbers, from 2, the smaller first, found {self.context_sizes}"
+            )
         if self.width % self.n_heads:
             raise ValueError(f"n_heads: expected a divisor of the width {self.width}, found {self.n_heads}")
         return self
