@@ -9,7 +9,7 @@ from typing import Any
 from brainlens.errors import ParameterError
 from brainlens.parameters import make_params
 from brainlens.plugins import PluginHost
-from brainlens.provenance import plain_params
+from brainlens.provenance import deciding_params
 from brainlens.records import Component, call_params
 
 
@@ -23,7 +23,7 @@ class Call:
     def recipe(self) -> dict[str, Any]:
         """Return what of it decides the numbers."""
         named = {"component": self.component.name, "component_version": self.component.version}
-        return {**named, "params": plain_params(self.params)}
+        return {**named, "params": deciding_params(self.params)}
 
 
 def find_calls(host: PluginHost, component: Component, params: Any) -> dict[str, Call]:

@@ -76,7 +76,7 @@ class Job:
         """Return what decides the numbers."""
         return provenance.make_recipe(
             self.component,
-            provenance.plain_params(self.params),
+            provenance.deciding_params(self.params),
             inputs=self.inputs,
             context=self.context,
             options=self.options,
@@ -232,6 +232,7 @@ def store_result(
     stamp = provenance.make_stamp(
         recipe,
         job.component,
+        params=job.params,
         origin=origin(work.host, job.component),
         called=[call.component for call in job.calls.values()],
         inputs=job.inputs,

@@ -64,6 +64,7 @@ def _read_and_store(work: Workplace, base: str, job: Job, settings: Settings) ->
         names[part]: provenance.make_stamp(
             {**recipe, "part": part},
             component,
+            params=job.params,
             origin=origin(work.host, component),
             inputs={},
             sources=sources,
@@ -83,7 +84,9 @@ def _refuse_taken_early(work: Workplace, base: str, job: Job, settings: Settings
     """Refuse a name that something else has before files are read, which may take long."""
     if query_entries(work.place, {"name": base}):
         made, recipe = read_manifest(work.place, base)["provenance"], job.recipe()
-        alike = all(made.get(key) == recipe[key] for key in ("component", "component_version", "params", "seed"))
+        decided = {key: made.get("params", {}).get(key) for key in recipe["params"]}
+        alike = all(made.get(key) == recipe[key] for key in ("component", "component_version", "seed"))
+        alike = alike and decided == recipe["params"]
         if settings.recompute or not alike:
             work.place.refuse_taken(base)
 

@@ -28,6 +28,11 @@ def plain_params(params: Any) -> dict[str, Any]:
     return plain
 
 
+def deciding_params(params: Any) -> dict[str, Any]:
+    """Return the parameters that decide what comes out, as `plain_params` does."""
+    return {key: value for key, value in plain_params(params).items() if key not in params.without_effect}
+
+
 def make_recipe(
     component: Component,
     params: Mapping[str, Any],
@@ -60,6 +65,7 @@ def make_stamp(
     recipe: Mapping[str, Any],
     component: Component,
     *,
+    params: Any,
     origin: tuple[str, str],
     called: Sequence[Component] = (),
     inputs: Mapping[str, list[Entry]],
@@ -70,6 +76,7 @@ def make_stamp(
     rests_on = (component, *called)
     return {
         **{key: value for key, value in recipe.items() if key not in ("inputs", "sources")},
+        "params": plain_params(params),
         "recipe": manifest.digest_of(recipe),
         "created": now(),
         "brainlens_version": __version__,

@@ -52,7 +52,15 @@ class Params(BaseModel):
 
     Each field needs a default and a `description` with its unit; the command line's options and the
     provenance record are generated from them.
+
+    Attributes
+    ----------
+    without_effect
+        Names of parameters that decide how the work is done and not what comes out, such as `n_workers`. They are in
+        the provenance, but a result that was computed with other ones is the same result.
     """
+
+    without_effect: ClassVar[frozenset[str]] = frozenset()
 
     # Infinite numbers are written as text: JSON has no word for them, and null would not come back as a number.
     @model_validator(mode="before")
@@ -156,6 +164,11 @@ class Component:
         if not (isinstance(self.params, type) and issubclass(self.params, Params)):
             raise PluginError(
                 f"component {self.name!r}: params expected a subclass of brainlens.Params, found {self.params!r}."
+            )
+        if unknown := sorted(set(self.params.without_effect) - set(self.params.model_fields)):
+            raise PluginError(
+                f"component {self.name!r}: expected parameters in without_effect, found {unknown[0]!r}. "
+                f"{closest(unknown[0], self.params.model_fields)}"
             )
         own = _ROLE_INPUTS.get(self.role, {})
         inputs = {**own, **self.inputs}

@@ -39,6 +39,12 @@ class MeanParams(brainlens.Params):
         return weights
 
 
+class SpreadParams(MeanParams):
+    without_effect = frozenset({"n_workers"})
+
+    n_workers: int = Field(0, ge=0, description="Processes.")
+
+
 class WeightsParams(brainlens.Params):
     folder: str = Field("", description="Which.")
 
@@ -58,6 +64,7 @@ def component(name, function, **more):
 def brainlens_components():
     return [
         component("toy.mean", "mean", params=MeanParams, inputs={"response": "response"}, citations=("Toy (2020)",)),
+        component("toy.spread", "mean", params=SpreadParams, inputs={"response": "response"}),
         component("toy.many", "many", inputs={"responses": brainlens.Input("response", many=True)}),
         component("toy.optional", "optional", inputs={"response": brainlens.Input("response", optional=True)}),
         component("toy.random", "random", uses_device=True),
@@ -195,6 +202,16 @@ def test_the_same_call_computes_nothing_again(registry: brainlens.Registry) -> N
     assert registry.compute("toy.mean", response="a", name="m", scale=1.0) == first
     assert len(calls()) == 1
     assert contents(registry) == before
+
+
+def test_how_it_is_computed_makes_no_other_result(registry: brainlens.Registry) -> None:
+    first = registry.compute("toy.spread", response="a", n_workers=2)
+    assert registry.compute("toy.spread", response="a", n_workers=3) == first
+    assert len(calls()) == 1
+    # What was used is on record all the same.
+    assert json.loads(registry[first].attrs["provenance"])["params"]["n_workers"] == 2
+    registry.compute("toy.spread", response="a", name="m", n_workers=4)
+    assert registry.compute("toy.spread", response="a", name="m") == "m"
 
 
 def test_other_parameters_under_a_taken_name_are_refused(registry: brainlens.Registry) -> None:

@@ -9,14 +9,23 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import Field
 
 import brainlens
 from brainlens.manifest import digest_of
-from brainlens.provenance import digest_source, library_versions, make_recipe, make_stamp, now, plain_params, stamp_put
+from brainlens.provenance import (
+    deciding_params,
+    digest_source,
+    library_versions,
+    make_recipe,
+    make_stamp,
+    now,
+    plain_params,
+    stamp_put,
+)
 from brainlens.records import Checkpoint, Component, Context, Entry
 
 
@@ -37,6 +46,19 @@ def make_entry(name: str = "a", digest: str = "sha256:1") -> Entry:
         name=name, kind="response", schema="response.v1", subject="s", component="put", plugin="brainlens",
         created="", digest=digest, size_bytes=1, dims={},
     )  # fmt: skip
+
+
+class Alpha(brainlens.Params):
+    """What the recipe below is of."""
+
+    alpha: int = Field(1, description="Penalty, no unit.")
+    n_workers: int = Field(0, description="Processes.")
+    without_effect: ClassVar[frozenset[str]] = frozenset({"n_workers"})
+
+
+def test_what_has_no_effect_is_not_in_the_recipe() -> None:
+    assert deciding_params(Alpha(alpha=3, n_workers=4)) == {"alpha": 3}
+    assert plain_params(Alpha(alpha=3, n_workers=4)) == {"alpha": 3, "n_workers": 4}
 
 
 def recipe(**changes: Any) -> dict[str, Any]:
@@ -98,13 +120,13 @@ def test_parameters_become_plain_and_come_back() -> None:
 
 def test_a_stamp_says_everything() -> None:
     stamp = make_stamp(
-        recipe(), COMPONENT, origin=("acme-toy", "1.2"), inputs={"response": [make_entry()]},
+        recipe(), COMPONENT, params=Alpha(alpha=1), origin=("acme-toy", "1.2"), inputs={"response": [make_entry()]},
         sources=[{"sha256": "sha256:2", "path": "/raw"}], wall_s=1.23456,
     )  # fmt: skip
     expected = {
         "component": "toy.look",
         "component_version": "2",
-        "params": {"alpha": 1},
+        "params": {"alpha": 1, "n_workers": 0},
         "options": {"roi": "V1"},
         "seed": 0,
         "device": "cpu",

@@ -81,6 +81,10 @@ def test_records_do_not_change() -> None:
             "component 'toy.look': params expected a subclass of brainlens.Params, found <class 'dict'>.",
         ),
         ({"params": Params()}, "component 'toy.look': params expected a subclass of brainlens.Params, found Params()."),
+        (
+            {"params": type("Quick", (params(n_workers=1),), {"without_effect": frozenset({"n_worker"})})},
+            "component 'toy.look': expected parameters in without_effect, found 'n_worker'. Closest: 'n_workers'.",
+        ),
         ({"params": params(seed=1)}, "component 'toy.look': 'seed' is reserved for the verbs. Rename that option."),
         ({"inputs": {"json": "score"}}, "component 'toy.look': 'json' is reserved for the verbs."),
         (

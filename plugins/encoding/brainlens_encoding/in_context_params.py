@@ -10,6 +10,8 @@ import brainlens
 class InContextParams(brainlens.Params):
     """Parameters of `encoding.in_context`."""
 
+    without_effect = frozenset({"checkpoint_s", "memory_mb"})
+
     n_axes: int = Field(
         default=32,
         ge=1,

@@ -13,6 +13,8 @@ import brainlens
 class RidgeParams(brainlens.Params):
     """Penalties and inner folds of a ridge regression from features to responses."""
 
+    without_effect = frozenset({"memory_mb", "n_workers"})
+
     alphas: tuple[float, ...] = Field(
         default=tuple(10.0 ** (exponent / 2) for exponent in range(-2, 13)),
         min_length=1,
@@ -83,6 +85,8 @@ class BandedParams(RidgeParams):
 
 class TrainedParams(brainlens.Params):
     """How an encoder is trained by gradients."""
+
+    without_effect = frozenset({"checkpoint_s"})
 
     skip_tokens: int = Field(
         default=0,
@@ -214,6 +218,8 @@ class TransformerParams(TrainedParams):
 
 class ScoreParams(brainlens.Params):
     """Which measured trials predictions are compared with, and how much chance is asked for."""
+
+    without_effect = frozenset({"memory_mb"})
 
     split: Literal["", "train", "val", "test", "all"] = Field(
         default="",

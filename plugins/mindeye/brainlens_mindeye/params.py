@@ -12,6 +12,8 @@ import brainlens
 class TrainingParams(brainlens.Params):
     """How long and how a network is trained."""
 
+    without_effect = frozenset({"checkpoint_s"})
+
     epochs: int = Field(
         default=120,
         ge=1,

@@ -12,6 +12,8 @@ import brainlens
 class SearchParams(brainlens.Params):
     """What counts as close, how many hits, and how they are looked for."""
 
+    without_effect = frozenset({"n_workers"})
+
     metric: Literal["correlation", "cosine", "centred-cosine"] = Field(
         default="correlation",
         description="Similarity over all tokens and channels, in [-1, 1], larger is closer; centred-cosine: the "

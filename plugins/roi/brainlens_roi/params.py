@@ -58,6 +58,8 @@ class ConceptParams(brainlens.Params):
 class DecodeParams(brainlens.Params):
     """Parameters of `roi.decode`."""
 
+    without_effect = frozenset({"n_workers"})
+
     rois: tuple[str, ...] = Field(
         (), description="ROI expressions, such as 'V1' or 'FFA + OFA'. None: every ROI of the response."
     )

@@ -22,6 +22,8 @@ _PRETRAINED = (
 class EmbedParams(brainlens.Params):
     """What all embedders have in common."""
 
+    without_effect = frozenset({"cache", "n_workers"})
+
     sha256: str = Field(
         "", pattern=r"^([0-9a-f]{64})?$", description="SHA-256 that the file of weights must have; '' for any."
     )
