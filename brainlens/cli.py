@@ -254,13 +254,20 @@ def doctor(ctx: click.Context, quick: bool, as_json: bool) -> None:
 @main.command()
 @click.argument("target", type=click.Path(path_type=Path), default="report.html")
 @click.option("--title", default="", help="Heading. [default: the registry's name]")
+@click.option(
+    "--figure",
+    "figures",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Picture (.png) or page (.html) to go in, such as a brain of roi.plot; may be given several times.",
+)
 @registry_option
 @click.pass_context
-def report(ctx: click.Context, target: Path, title: str) -> None:
+def report(ctx: click.Context, target: Path, title: str, figures: tuple[Path, ...]) -> None:
     """Write one HTML page about the registry: scores beside chance, what made them, what to cite."""
     from brainlens.report import write_report
 
-    click.echo(write_report(open_registry(ctx, mode="r"), target, title=title))
+    click.echo(write_report(open_registry(ctx, mode="r"), target, title=title, figures=figures))
 
 
 @main.command()

@@ -33,6 +33,7 @@ td.number, th.number { text-align: right; white-space: nowrap; } td.name { overf
 .wide { overflow-x: auto; }
 .wide td.name, .wide th:first-child { white-space: nowrap; position: sticky; left: 0; background: Canvas; }
 pre { overflow-x: auto; font-size: .85rem; background: #8881; padding: .6rem; } .quiet { opacity: .75; }
+figure { margin: 1rem 0; } iframe { width: 100%; height: 34rem; border: 1px solid var(--line); }
 .note { border-left: 4px solid var(--chance); padding: .2rem .8rem; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 """
@@ -41,7 +42,9 @@ svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 _PICTURES, _SCORES = 8, 4
 
 
-def write_report(registry: Registry, target: Path, *, title: str = "", notes: Sequence[str] = ()) -> Path:
+def write_report(
+    registry: Registry, target: Path, *, title: str = "", notes: Sequence[str] = (), figures: Sequence[Path] = ()
+) -> Path:
     """Write the report of a registry as one HTML file.
 
     Parameters
@@ -54,22 +57,27 @@ def write_report(registry: Registry, target: Path, *, title: str = "", notes: Se
         Heading; the registry's path when left out.
     notes
         Sentences to put first, such as that the data are simulated.
+    figures
+        Pictures (.png) and pages (.html) that go into the report as they are, such as the glass brains and surfaces
+        that `roi.plot` writes. A page runs the scripts that are in it: give none that you do not trust.
 
     Raises
     ------
     RegistryError
-        If the folder of the target does not exist.
+        If the folder of the target does not exist, or a figure is not there or neither a picture nor a page.
     """
     if not target.parent.is_dir():
         raise RegistryError(
             f"report {str(target)!r}: expected the folder {str(target.parent)!r}, found none. Make it first."
         )
+    shown = [_figure(Path(each)) for each in figures]
     entries = registry.query()
     sections = [
         f"<h1>{escape(title or Path(registry.path).name)}</h1>",
         f"<p class='quiet'>brainlens {__version__}, {escape(now())}, {len(entries)} datasets and models</p>",
         *(f"<p class='note'>{escape(note)}</p>" for note in notes),
         _pictures(registry, [entry.name for entry in entries if entry.kind == "image"]),
+        *(["<h2>Figures</h2>", *shown] if shown else []),
         _scores([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "score"]),
         _responses([(entry.name, registry[entry.name]) for entry in entries if entry.kind == "response"]),
         _methods(registry, [entry.name for entry in entries]),
@@ -104,6 +112,28 @@ def score_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
         labels = [str(cell[dim].item()) if dim in cell.coords else str(index) for dim, index in where.items()]
         rows.append({"label": " · ".join(labels), **{name: cell[name].item() for name in columns}})
     return rows
+
+
+def _figure(path: Path) -> str:
+    """Return a picture or page as part of the report, so that the report stays one file."""
+    if path.suffix not in (".png", ".html") or not path.is_file():
+        found = f"{path.suffix!r}" if path.exists() else "nothing there"
+        raise RegistryError(
+            f"figure {str(path)!r}: expected a picture (.png) or page (.html), found {found}. 'brainlens export MAP "
+            "map.brain.png' draws one."
+        )
+    caption = f"<figcaption class='quiet'>{escape(path.name)}</figcaption>"
+    if path.suffix == ".html":
+        page = escape(path.read_text("utf-8"))
+        # A frame of its own, so that styles and names do not mix. In a sandbox plotly draws nothing.
+        body = f"<iframe title='{escape(path.name)}' srcdoc=\"{page}\"></iframe>"
+    else:
+        content = path.read_bytes()
+        if not content.startswith(b"\x89PNG"):
+            raise RegistryError(f"figure {str(path)!r}: expected a PNG, found something else. Draw it again.")
+        encoded = base64.b64encode(content).decode()
+        body = f"<img src='data:image/png;base64,{encoded}' alt='{escape(path.stem)}' style='max-width: 100%'>"
+    return f"<figure>{body}{caption}</figure>"
 
 
 def _scores(scores: Sequence[tuple[str, xr.Dataset]]) -> str:

@@ -162,3 +162,32 @@ def test_many_scores_are_in_one_table_and_folded(registry, tmp_path):
     assert "0.750 (0.100)" in text
     assert sum(tag == "summary" for tag, _ in reader.seen) >= 6
     assert text.index("more/4") < text.index("0.600 to 0.900")
+
+
+def test_pictures_and_pages_go_in_as_they_are(registry, tmp_path):
+    picture, page = tmp_path / "glass <1>.png", tmp_path / "surface.html"
+    Image.new("RGB", (7, 5), "red").save(picture)
+    page.write_text('<html><body class="x">it\'s <b>alive</b><script>let a = 1 && 2</script></body></html>', "utf-8")
+    target = write_report(registry, tmp_path / "report.html", figures=[picture, page])
+    reader = parsed(target)
+    (frame,) = (attrs for tag, attrs in reader.seen if tag == "iframe")
+    assert frame["srcdoc"] == page.read_text("utf-8")
+    (shown,) = (attrs for tag, attrs in reader.seen if tag == "img")
+    decoded = base64.b64decode(shown["src"].removeprefix("data:image/png;base64,"))
+    assert decoded == picture.read_bytes()
+    assert {"glass <1>.png", "surface.html"} <= set(reader.text)
+
+
+def test_a_figure_that_is_none_is_refused_and_no_page_is_written(registry, tmp_path):
+    target = tmp_path / "report.html"
+    (tmp_path / "map.nii").write_bytes(b"")
+    (tmp_path / "false.png").write_bytes(b"GIF89a")
+    for name, text in (
+        ("map.nii", "expected a picture (.png) or page (.html), found '.nii'."),
+        ("gone.png", "expected a picture (.png) or page (.html), found nothing there."),
+        ("false.png", "expected a PNG, found something else. Draw it again."),
+    ):
+        with pytest.raises(brainlens.RegistryError) as caught:
+            write_report(registry, target, figures=[tmp_path / name])
+        assert str(caught.value).startswith(f"figure {str(tmp_path / name)!r}: {text}")
+    assert not target.exists()
