@@ -124,6 +124,7 @@ def _read_shared(file: Path) -> tuple[Any, ...]:
     """Read what all calls share once in each worker; arrays are mapped, and what is written to them is the worker's."""
     import joblib
 
+    # Pickled as every argument of a process is, by this very call, in a folder that only this user can enter.
     found: tuple[Any, ...] = joblib.load(file, mmap_mode="c")
     return found
 
