@@ -259,4 +259,15 @@ class FuseParams(brainlens.Params):
     n_channels: int = Field(
         default=0, ge=0, description="Channels of a random projection; 0 puts all channels side by side."
     )
+    products: bool = Field(
+        default=False,
+        description="Whether each channel is the product of a random projection of each embedding: what depends on all "
+        "of them together. It needs two embeddings or more, and n_channels.",
+    )
     model: str = Field(default="", description="Name of the new feature space; made of the others' names if left out.")
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.products and not self.n_channels:
+            raise ValueError("n_channels: expected at least 1 with products, found 0")
+        return self

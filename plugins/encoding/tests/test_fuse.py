@@ -49,6 +49,27 @@ def test_seeds_decide_the_projection(spaces):
     assert not np.allclose(first, other)
 
 
+def test_products_depend_on_both_and_multiply_inner_products(spaces, study):
+    given = {"embeddings": ["target", "noise"], "n_channels": 20_000, "products": True}
+    made = spaces[spaces.compute("encoding.fuse", **given)]
+    assert made.attrs["model"] == "20000 random products of simulated x noise"
+    assert "feature_space" not in made.coords
+    values = made["embedding"].values[:8].astype(np.float64)
+    one, other = (study[name]["embedding"].values[:8].astype(np.float64) for name in ("target", "noise"))
+    expected = (one @ one.T) * (other @ other.T) / 12**2
+    found = values @ values.T / 20_000
+    np.testing.assert_allclose(found, expected, atol=0.1 * expected.max())
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+def test_products_need_two_spaces_and_a_size(spaces):
+    text = "^embeddings: expected two or more with products, found 'simulated' alone. Name another, or leave out"
+    with pytest.raises(brainlens.ParameterError, match=text):
+        spaces.compute("encoding.fuse", embeddings=["target"], n_channels=4, products=True)
+    with pytest.raises(brainlens.ParameterError, match="n_channels: expected at least 1 with products, found 0"):
+        spaces.compute("encoding.fuse", embeddings=["target", "noise"], products=True)
+
+
 def test_fused_features_are_a_space_of_their_own(spaces):
     spaces.compute("encoding.fuse", embeddings=["target", "grid"], model="fused", name="fused")
     spaces.fit("encoding.ridge", features="fused", response="response", alphas=(10.0,), name="m")
