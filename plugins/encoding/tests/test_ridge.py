@@ -175,3 +175,33 @@ def test_responses_on_disk_are_read_some_sites_at_a_time(tmp_path, make_trials, 
     assert size > 12e6
     assert peak < size / 4
     np.testing.assert_allclose(found.coef_, expected.coef_, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_cluster_comes_to_the_same_numbers(make_trials, fit_ridge, monkeypatch, processes):
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed: no cluster is tried")
+    # A worker that is a process of its own starts with the threads that it is told here.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (features,), response = make_trials(120, (12,), 30)
+    given = {"alphas": ALPHAS, "memory_mb": 0.05}
+    alone = fit_ridge(features, response, **given)
+    done = []
+
+    class Watch(distributed.diagnostics.plugin.SchedulerPlugin):
+        def transition(self, key, start, finish, *args, **kwargs):
+            if finish == "memory":
+                done.append(kwargs.get("worker"))
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=processes, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        cluster.scheduler.add_plugin(Watch())
+        spread = fit_ridge(features, response, n_workers=1, **given)
+    assert len(set(done) - {None}) == 2, "both workers take part"
+    for name, expected in alone.state().items():
+        np.testing.assert_allclose(spread.state()[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
+    np.testing.assert_array_equal(spread.alpha_, alone.alpha_)
