@@ -15,7 +15,9 @@ _HOMES = {
         "BrainlensError", "CheckpointError", "DeviceError", "DimensionError", "ParameterError", "PluginError",
         "RegistryError", "SchemaError", "closest", "listed",
     ),
-    "brainlens.records": ("Checkpoint", "Component", "Context", "Entry", "Input", "Params", "Result", "Schema"),
+    "brainlens.context": ("Context",),
+    "brainlens.derivatives": ("Differentiated", "Encoder"),
+    "brainlens.records": ("Checkpoint", "Component", "Entry", "Input", "Params", "Result", "Schema"),
     "brainlens.hookspecs": ("hookimpl",),
     "brainlens.trainable": ("Trainable",),
     "brainlens.schema": ("validate",),
@@ -45,6 +47,8 @@ __all__ = ["__version__", *sorted(_HOME_OF)]
 if TYPE_CHECKING:
     from brainlens.averages import average_trials as average_trials, standardize as standardize
     from brainlens.batches import Batches as Batches, MappedArray as MappedArray
+    from brainlens.context import Context as Context
+    from brainlens.derivatives import Differentiated as Differentiated, Encoder as Encoder
     from brainlens.device import resolve_device as resolve_device
     from brainlens.errors import (
         BrainlensError as BrainlensError,
@@ -75,7 +79,6 @@ if TYPE_CHECKING:
     from brainlens.records import (
         Checkpoint as Checkpoint,
         Component as Component,
-        Context as Context,
         Entry as Entry,
         Input as Input,
         Params as Params,

@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -143,6 +144,8 @@ def target_problems(host: PluginHost, plugin: Plugin) -> Iterator[str]:
             yield f"component {component.name!r}: expected {component.target!r} to be a function, found {target!r}."
         else:
             yield from _argument_problems(component, inspect.signature(target))
+        if component.derivative:
+            yield from _derivative_problems(host, component)
 
 
 def kind_problems(host: PluginHost, plugin: Plugin) -> Iterator[str]:
@@ -160,6 +163,17 @@ def kind_problems(host: PluginHost, plugin: Plugin) -> Iterator[str]:
             jsonschema.Draft202012Validator.check_schema(dict(schema.document))
         except jsonschema.SchemaError as error:
             yield f"schema {schema.name!r}: expected a JSON Schema document: {error.message}."
+
+
+def _derivative_problems(host: PluginHost, component: Component) -> Iterator[str]:
+    try:
+        function = host.resolve(replace(component, target=component.derivative))
+        inspect.signature(function).bind(pixels=None, params=None, context=None)
+    except PluginError as error:
+        yield str(error)
+    except TypeError as error:
+        where = f"component {component.name!r}: expected {component.derivative!r}"
+        yield f"{where} to take (pixels, params, context): {error}."
 
 
 def _argument_problems(component: Component, signature: inspect.Signature) -> Iterator[str]:

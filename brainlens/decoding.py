@@ -14,8 +14,8 @@ import numpy as np
 import xarray as xr
 
 from brainlens.averages import standardize, training_statistics
-from brainlens.compute import Job, Workplace, guarded
 from brainlens.errors import ParameterError, PluginError
+from brainlens.jobs import Job, Workplace, guarded
 from brainlens.models import ORIGIN, load_trainable, rows_of, start_trainable, with_own_scratch
 from brainlens.records import Component, Entry, Input, Params
 from brainlens.selection import Fold

@@ -16,9 +16,9 @@ import numpy as np
 import xarray as xr
 
 from brainlens.averages import standardize, training_statistics
-from brainlens.compute import Job, Workplace, guarded
 from brainlens.errors import DimensionError, ParameterError, PluginError
 from brainlens.feature_spaces import describe_spaces, match_spaces
+from brainlens.jobs import Job, Workplace, guarded
 from brainlens.models import ORIGIN, load_trainable, rows_of, start_trainable, with_own_scratch
 from brainlens.records import Component, Entry, Input, Params
 from brainlens.selection import Fold
@@ -118,22 +118,33 @@ def predicting(component: Component, kind: str) -> Component:
 
 def predict(work: Workplace, job: Job, fitted: xr.Dataset, preparation: Preparation, *, model: str) -> xr.Dataset:
     """Return the responses that a stored model predicts, one for each stimulus or trial of stored features."""
-    if "origins" in fitted.attrs:
-        raise DimensionError(
-            f"predict: expected a model of one subject, found {model!r} of {len(json.loads(fitted.attrs['origins']))}: "
-            f"{fitted.attrs['subject']}. Fit one to the responses of the subject in question, with start={model!r} "
-            "where the encoder can."
-        )
+    refuse_several_subjects(fitted, model=model, asked="predict")
     opened = [open_dataset(work.place, entry.name) for entry in job.inputs["features"]]
     spaces = match_spaces(json.loads(fitted.attrs["features"]), opened, model=model)
-    rows = _as_trials(spaces[0])
+    rows = as_trials(spaces[0])
     chosen = select_trials(rows, preparation, default="test", called=_called(spaces[0]))
     chosen = mark_stimuli(chosen, rows_of(work, model))
     unused = np.setdiff1d(rows["trial"].values, chosen["trial"].values)
     others = [align_targets(chosen, space, unused=unused, called=_called(space)) for space in spaces[1:]]
     features = [prepare_trials(each, preparation) for each in (chosen, *others)]
     encoder = load_trainable(work, model, fitted, job.component, params=job.params, context=job.context)
-    return _label_responses(_predictor(work, job.component, encoder, fitted, features), features[0], fitted)
+    return label_responses(predictor(work, job.component, encoder, fitted, features), features[0], fitted)
+
+
+def refuse_several_subjects(fitted: xr.Dataset, *, model: str, asked: str) -> None:
+    """Refuse a model that was fitted to the responses of several subjects.
+
+    Raises
+    ------
+    DimensionError
+        Naming them.
+    """
+    if "origins" in fitted.attrs:
+        raise DimensionError(
+            f"{asked}: expected a model of one subject, found {model!r} of {len(json.loads(fitted.attrs['origins']))}: "
+            f"{fitted.attrs['subject']}. Fit one to the responses of the subject in question, with start={model!r} "
+            "where the encoder can."
+        )
 
 
 def predict_folds(
@@ -151,12 +162,12 @@ def predict_folds(
         encoder, (statistics,) = fit(work, with_own_scratch(job, f"fold-{number}"), [training], preparation)
         left = ready.select(fold.test).aligned["features"]
         fitted = _model_frame(training, *statistics)
-        predicted = _predictor(work, job.component, encoder, fitted, left)
+        predicted = predictor(work, job.component, encoder, fitted, left)
         for rows in _blocks(np.arange(len(fold.test)), response.sizes[site_of(response)]):
             values[fold.test[rows]] = predicted(rows)
         label[fold.test], met[fold.test] = fold.label, same_labels(shown[fold.test], shown[fold.train])
     trials = response.assign_coords(fold=("trial", label), in_training=("trial", met))
-    return _label_responses(values, trials, _model_frame(ready, *statistics))
+    return label_responses(values, trials, _model_frame(ready, *statistics))
 
 
 def _given(component: Component, features: Sequence[xr.Dataset]) -> Any:
@@ -176,7 +187,7 @@ def _called(space: xr.Dataset) -> str:
     return f"feature space {space.attrs['model']!r}"
 
 
-def _as_trials(space: xr.Dataset) -> xr.Dataset:
+def as_trials(space: xr.Dataset) -> xr.Dataset:
     """Return features with a row for each trial to predict: its own trials, or one for each stimulus."""
     if "stimulus" not in space.dims:
         return space
@@ -200,7 +211,7 @@ def _model_frame(ready: Trials, mean: xr.DataArray, std: xr.DataArray) -> xr.Dat
     )
 
 
-def _predictor(
+def predictor(
     work: Workplace, component: Component, encoder: Trainable, fitted: xr.Dataset, features: Sequence[xr.Dataset]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return what predicts some trials, by position, in the unit of the training responses; float32."""
@@ -212,7 +223,7 @@ def _predictor(
         given = _given(component, [each.isel(trial=rows) for each in features])
         with guarded(work.host, component, "predicting"):
             made = encoder.predict(given)
-        values = _checked(made, component, n_trials=len(rows), site=site, n_sites=len(mean)).astype(np.float32)
+        values = checked_responses(made, component, n_trials=len(rows), site=site, n_sites=len(mean)).astype(np.float32)
         values *= std
         values += mean
         return values
@@ -220,7 +231,7 @@ def _predictor(
     return predict_rows
 
 
-def _checked(made: Any, component: Component, *, n_trials: int, site: str, n_sites: int) -> np.ndarray:
+def checked_responses(made: Any, component: Component, *, n_trials: int, site: str, n_sites: int) -> np.ndarray:
     """Return the responses that `predict` gave back.
 
     Raises
@@ -246,7 +257,7 @@ def _checked(made: Any, component: Component, *, n_trials: int, site: str, n_sit
     return np.asarray(array.values)
 
 
-def _label_responses(values: Any, trials: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
+def label_responses(values: Any, trials: xr.Dataset, fitted: xr.Dataset) -> xr.Dataset:
     """Return predicted responses, in memory or yet to be computed, with the labels of trials, sites and ROIs."""
     site = site_of(fitted)
     coords = {name: coord for name, coord in trials.coords.items() if coord.dims == ("trial",)}

@@ -14,10 +14,10 @@ import pandas as pd
 import xarray as xr
 
 from brainlens.averages import average_trials, standardize, training_statistics
-from brainlens.compute import guarded
+from brainlens.context import Context
 from brainlens.exercise import Attempt, NotApplicable
+from brainlens.jobs import guarded
 from brainlens.parameters import make_params
-from brainlens.records import Context
 from brainlens.registry import Registry
 from brainlens.scoring import correlate, two_way_identification
 from brainlens.trainable import Trainable
@@ -248,6 +248,48 @@ def start_problems(attempt: Attempt) -> Iterator[str]:
             f"{name}: expected two-way identification of at least {LEAST_SCORE} (chance 0.5) by a model that started "
             f"from another, found {score:.3f}."
         )
+
+
+def derivative_problems(attempt: Attempt) -> Iterator[str]:
+    """Compare the gradient of an encoder that says that it can be differentiated with finite differences."""
+    component, study = attempt.component, attempt.study
+    name = f"component {component.name!r}"
+    if attempt.host.resolve(component).differentiate is Trainable.differentiate:
+        raise NotApplicable(f"{name} is not differentiated.")
+    response, target = study["response"], study["target"]
+    train = response.isel(trial=np.flatnonzero(response["split"].values == "train"))
+    train = standardize(train, *training_statistics(train, standardize="training"))
+    known: Any = _align(target, train)
+    features = known.isel(trial=slice(4))
+    fitted = _make(attempt)
+    spaces, several = _takes_spaces(attempt), _takes_several(attempt)
+    with guarded(attempt.host, component, "fitting"):
+        fitted.fit(*(([known], [train]) if several else ([known] if spaces else known, train)))
+
+    def given(values: np.ndarray) -> Any:
+        moved = features.assign(embedding=(features["embedding"].dims, values.astype(np.float32)))
+        return [moved] if spaces else moved
+
+    values = features["embedding"].values.astype(np.float64)
+    rng = np.random.default_rng(0)
+    step = 0.01 * values.std() * rng.standard_normal(values.shape)
+    with guarded(attempt.host, component, "being differentiated"):
+        made = fitted.differentiate(given(values))
+        gradient = rng.standard_normal(made.value["response"].shape)
+        pulled = made.pull_back(gradient.astype(np.float32))
+        back = np.asarray(pulled[0] if spaces else pulled)
+        around = [_values(attempt, fitted.predict(given(values + sign * step))).astype(np.float64) for sign in (1, -1)]
+        plain = _values(attempt, fitted.predict(given(values)))
+    if not _is_close(_values(attempt, made.value), plain):
+        yield f"{name}: expected differentiate to predict what predict does, found another value."
+    if back.shape != values.shape:
+        yield f"{name}: expected a gradient of the features' shape {values.shape}, found {back.shape}."
+        return
+    # Of single trials, so that a gradient in the wrong row is found, too.
+    expected = ((around[0] - around[1]) / 2 * gradient).sum(axis=1)
+    found = (back * step).reshape(len(values), -1).sum(axis=1)
+    if not np.allclose(found, expected, rtol=0.05, atol=0.02 * np.abs(expected).max()):
+        yield f"{name}: expected the gradient of finite differences, {expected.round(4)}, found {found.round(4)}."
 
 
 def needs_other_kinds(attempt: Attempt) -> None:

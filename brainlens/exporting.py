@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from brainlens.checkpoints import FILE, unpack_weights
-from brainlens.compute import Workplace, guarded, open_whole
+from brainlens.compute import open_whole
+from brainlens.context import Context
 from brainlens.errors import ParameterError, PluginError, RegistryError, closest
+from brainlens.jobs import Workplace, guarded
 from brainlens.parameters import make_params
 from brainlens.plugins import PluginHost
-from brainlens.records import Component, Context
+from brainlens.records import Component
 from brainlens.store import Place, open_dataset
 from brainlens.write import sync_tree, write_dataset
 

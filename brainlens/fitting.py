@@ -15,18 +15,9 @@ from typing import Any, Protocol
 import xarray as xr
 
 from brainlens import checkpoints, decoding, encoding
-from brainlens.compute import (
-    Job,
-    Settings,
-    Workplace,
-    guarded,
-    is_stored,
-    make_job,
-    result_name,
-    store_result,
-    with_scratch,
-)
+from brainlens.compute import is_stored, result_name, store_result
 from brainlens.errors import ParameterError, closest, listed
+from brainlens.jobs import Job, Settings, Workplace, guarded, make_job, with_scratch
 from brainlens.manifest import entry_of
 from brainlens.models import ROLES, open_model, rows_of, start_entry
 from brainlens.records import Component

@@ -9,19 +9,9 @@ from typing import Any
 import xarray as xr
 
 from brainlens import provenance
-from brainlens.compute import (
-    Job,
-    Settings,
-    Workplace,
-    announce,
-    checked_schema,
-    guarded,
-    is_stored,
-    make_job,
-    origin,
-    with_scratch,
-)
+from brainlens.compute import announce, is_stored
 from brainlens.errors import PluginError
+from brainlens.jobs import Job, Settings, Workplace, checked_schema, guarded, make_job, origin, with_scratch
 from brainlens.labels import check_name
 from brainlens.parameters import shown
 from brainlens.records import Component, Entry, Schema

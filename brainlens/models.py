@@ -13,11 +13,12 @@ import numpy as np
 import xarray as xr
 
 from brainlens import checkpoints
-from brainlens.compute import Job, Workplace, guarded
+from brainlens.context import Context
 from brainlens.errors import ParameterError, PluginError, RegistryError
+from brainlens.jobs import Job, Workplace, guarded
 from brainlens.manifest import entry_of
 from brainlens.parameters import make_params
-from brainlens.records import Component, Context, Entry
+from brainlens.records import Component, Entry
 from brainlens.store import open_dataset, read_manifest
 from brainlens.trainable import Trainable
 from brainlens.trials import rows_of_model

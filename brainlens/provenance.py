@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from brainlens import __version__, manifest
-from brainlens.records import Component, Context, Entry
+from brainlens.context import Context
+from brainlens.records import Component, Entry
 
 _LIBRARIES = (
     *("numpy", "xarray", "zarr", "pandas", "scipy", "scikit-learn", "torch", "h5py", "pillow"),

@@ -1,26 +1,23 @@
-"""The frozen records that plugins and core exchange: components, schemas, checkpoints, contexts, results.
+"""The frozen records that plugins and core exchange: components, schemas, checkpoints, results.
 
 No record does work; resolving, validating and computing are in other modules.
 """
 
 from __future__ import annotations
 
-import difflib
-import logging
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from brainlens.errors import PluginError, RegistryError, closest, listed
+from brainlens.errors import PluginError, closest, listed
 from brainlens.labels import ROLES
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 Role = Literal["importer", "embedder", "decoder", "encoder", "generator", "analysis", "exporter"]
 Item = TypeVar("Item")
@@ -29,7 +26,7 @@ Kept = TypeVar("Kept")
 # Words that the verbs use themselves, so that no component may claim them for a parameter or an input.
 _VERB_OPTIONS = frozenset(
     {"name", "seed", "device", "precision", "recompute", "component", "registry", "json", "help"}
-    | {"self", "params", "context"}
+    | {"self", "params", "context", "guide"}
 )
 _FIT_OPTIONS = frozenset({"roi", "average", "standardize", "split", "start", "leave_out", "n_folds"})
 _ROLE_OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -127,6 +124,11 @@ class Component:
         For analyses: which parameters name another component, and the role of that, such as
         `{"generator": "generator"}`. Its own parameters come as a dictionary in the field `generator_params`. The
         analysis calls it by `context.call("generator", ...)`, and what it is belongs to the recipe.
+    derivative
+        For embedders of images that can be differentiated: `"module:function"`, which takes `pixels`, `params` and
+        `context` and returns a `Differentiated`; see `context.differentiate`.
+    guided
+        For generators: whether it follows `context.guide`.
     checkpoints, citations
         What its results rest on; copied into the provenance of every result.
 
@@ -147,6 +149,8 @@ class Component:
     uses_device: bool = False
     suffixes: tuple[str, ...] = ()
     calls: Mapping[str, str] = field(default_factory=dict)
+    derivative: str = ""
+    guided: bool = False
     checkpoints: tuple[Checkpoint, ...] = ()
     citations: tuple[str, ...] = ()
 
@@ -159,8 +163,16 @@ class Component:
             raise PluginError(
                 f"component {self.name!r}: role {self.role!r} does not exist. {closest(self.role, ROLES)}"
             )
-        if self.target.count(":") != 1:
-            raise PluginError(f"component {self.name!r}: target expected 'module:attribute', found {self.target!r}.")
+        for attribute in ("target", *(("derivative",) if self.derivative else ())):
+            value = getattr(self, attribute)
+            if not isinstance(value, str) or value.count(":") != 1:
+                raise PluginError(f"component {self.name!r}: {attribute} expected 'module:attribute', found {value!r}.")
+        for attribute, role in (("derivative", "embedder"), ("guided", "generator")):
+            if getattr(self, attribute) and self.role != role:
+                raise PluginError(
+                    f"component {self.name!r}: expected {attribute} of a component of role {role!r} only, found role "
+                    f"{self.role!r}. Leave it out."
+                )
         if not (isinstance(self.params, type) and issubclass(self.params, Params)):
             raise PluginError(
                 f"component {self.name!r}: params expected a subclass of brainlens.Params, found {self.params!r}."
@@ -207,147 +219,6 @@ class Schema:
     def kind(self) -> str:
         """The name without its version."""
         return self.name.rsplit(".", 1)[0]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What the core hands to a component beside data and parameters.
-
-    Parameters
-    ----------
-    seed
-        Every random choice of the component derives from it.
-    device
-        Resolved name, `"cpu"` or `"cuda:0"`, never `"auto"`.
-    precision
-        `"float32"`, `"bfloat16"` or `"float16"`.
-    quiet
-        Whether progress bars are off.
-    scratch
-        Folder for intermediate files, the same one for the same recipe: what a killed process left there is found by
-        the next. It is deleted once the result is stored. None where there is no place for it.
-    components
-        What `call` calls, by the name of the parameter that names it.
-    kept
-        What `keep` keeps; None where nothing is kept.
-    """
-
-    seed: int = 0
-    device: str = "cpu"
-    precision: str = "float32"
-    quiet: bool = True
-    scratch: Path | None = None
-    sources: list[Path] = field(default_factory=list, repr=False)
-    components: Mapping[str, Callable[..., Any]] = field(default_factory=dict, repr=False)
-    kept: dict[Hashable, Any] | None = field(default=None, repr=False)
-
-    def keep(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """Return what `make` makes, once for all the times that an analysis calls this component.
-
-        An analysis may call a generator a hundred times, which would load its networks as often. Kept are things of
-        one component with one set of parameters, until the analysis is done. Nothing is kept where no analysis calls.
-
-        Parameters
-        ----------
-        key
-            Tells what the component keeps apart, such as `"network"`. What depends on inputs has to name them too.
-        make
-            Called without arguments, unless something is kept below this key.
-
-        Examples
-        --------
-        >>> Context().keep("network", lambda: [1, 2])
-        [1, 2]
-        """
-        if self.kept is None:
-            return make()
-        if key not in self.kept:
-            self.kept[key] = make()
-        found: Kept = self.kept[key]
-        return found
-
-    def call(self, key: str, **inputs: Any) -> Any:
-        """Carry out the component that a parameter names, and return the dataset that it makes.
-
-        It gets the same seed, device and precision; nothing is stored.
-
-        Parameters
-        ----------
-        key
-            The parameter, one of the component's `calls`.
-        **inputs
-            The called component's inputs: datasets, not names.
-
-        Raises
-        ------
-        PluginError
-            If the parameter calls nothing, an input is unknown, missing or of another kind, or the component fails.
-        """
-        if key not in self.components:
-            raise PluginError(f"context.call: nothing is called {key!r}. {closest(key, self.components)}")
-        return self.components[key](**inputs)
-
-    def source(self, path: str | Path) -> Path:
-        """Return the path of a file or folder that the component reads, noted for the provenance.
-
-        Raises
-        ------
-        RegistryError
-            If there is no such file or folder, naming the closest in its folder.
-        """
-        if not str(path):
-            raise RegistryError("file '': expected the path of a file or folder, found ''. Give its path.")
-        found = Path(path).expanduser()
-        if not found.exists():
-            folder = found.parent
-            while not folder.is_dir() and folder != folder.parent:
-                folder = folder.parent
-            near = difflib.get_close_matches(found.name, [item.name for item in folder.iterdir()], n=1)
-            where = repr(str(folder))
-            hint = f"Closest in {where}: {near[0]!r}." if near else f"Nothing in {where} is named alike."
-            raise RegistryError(f"file {str(path)!r}: expected a file or folder, found nothing there. {hint}")
-        if found not in self.sources:
-            self.sources.append(found)
-        return found
-
-    def rng(self, *keys: int) -> np.random.Generator:
-        """Return a numpy generator for this seed; `keys` (such as a trial number) give independent streams."""
-        import numpy as np
-
-        # Keys beside the seed in one list would not do: numpy takes [1] and [1, 0] for the same.
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=keys))
-
-    def progress(
-        self,
-        items: Iterable[Item],
-        *,
-        total: int | None = None,
-        label: str = "",
-        note: Callable[[], str] | None = None,
-    ) -> Iterator[Item]:
-        """Iterate with a progress bar on standard error, silent when `quiet` is set.
-
-        Parameters
-        ----------
-        items, total
-            What to iterate over, and how many there are, where `len` cannot say.
-        label
-            What is being done.
-        note
-            Called before each item; what it returns, such as the latest loss, stands at the end of the bar.
-        """
-        from tqdm.auto import tqdm
-
-        bar = tqdm(items, total=total, desc=label, disable=True if self.quiet else None, leave=False)
-        for item in bar:
-            if note is not None and not bar.disable:
-                bar.set_postfix_str(note(), refresh=False)
-            yield item
-
-    @property
-    def log(self) -> logging.Logger:
-        """The logger of the suite."""
-        return logging.getLogger("brainlens")
 
 
 @dataclass(frozen=True, kw_only=True)

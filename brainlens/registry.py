@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brainlens import compute, exporting, fitting, ingesting
-from brainlens.compute import Settings, Workplace
 from brainlens.errors import RegistryError
+from brainlens.jobs import Settings, Workplace
 from brainlens.plugins import PluginHost
 from brainlens.shelf import Shelf
 from brainlens.store import open_place

@@ -14,8 +14,8 @@ import xarray as xr
 
 from brainlens import provenance
 from brainlens.batches import Batches
-from brainlens.compute import Workplace
 from brainlens.errors import RegistryError, SchemaError
+from brainlens.jobs import Workplace
 from brainlens.labels import check_name
 from brainlens.lineage import trace_lineage
 from brainlens.plugins import PluginHost

@@ -42,6 +42,7 @@ _TRIED: tuple[tuple[Callable[[Attempt], Iterator[str]], tuple[str, ...]], ...] =
     (exercise_fitting.subjects_problems, ("decoder",)),
     (exercise_fitting.spaces_problems, ("encoder",)),
     (exercise_fitting.start_problems, FITTED),
+    (exercise_fitting.derivative_problems, ("encoder",)),
     (exercise.analysis_problems, ("analysis", "embedder", "generator")),
     (exercise.importer_problems, ("importer",)),
     (exercise.exporter_problems, ("exporter",)),
@@ -169,6 +170,10 @@ class PluginContract:
     def test_what_is_fitted_starts_from_a_model(self, tmp_path: Path) -> None:
         """A component that can go on from a model does so, and finds as much."""
         self._try(exercise_fitting.start_problems, tmp_path)
+
+    def test_the_gradient_of_an_encoder_is_that_of_finite_differences(self, tmp_path: Path) -> None:
+        """An encoder that says that it can be differentiated says the truth."""
+        self._try(exercise_fitting.derivative_problems, tmp_path)
 
     def test_analyses_repeat_themselves(self, tmp_path: Path) -> None:
         """The same inputs and seed give the same result, which follows its schema."""

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from brainlens.context import Context
+from brainlens.derivatives import Differentiated
 from brainlens.errors import CheckpointError, ParameterError, PluginError
-from brainlens.records import Context, Params
+from brainlens.records import Params
 
 
 class Trainable(abc.ABC):
@@ -103,6 +105,33 @@ class Trainable(abc.ABC):
             with dims (trial, voxel) as in `fit`, standardised; float. Labels and attributes that are left out are
             filled in by the core, which also turns responses back into their unit.
         """
+
+    def differentiate(self, features: Any, /) -> Differentiated:
+        """Predict the responses to features, and say how a gradient comes back from them.
+
+        An encoder that can be differentiated writes this method, so that images may be made that drive what it
+        predicts; by default it refuses.
+
+        Parameters
+        ----------
+        features
+            As in `predict`.
+
+        Returns
+        -------
+        Differentiated
+            `value`: what `predict` returns. `pull_back` takes a gradient (trial, voxel), and returns one like the
+            embedding of the features, or a list of these where features are a list; float32.
+
+        Raises
+        ------
+        ParameterError
+            If this component cannot be differentiated.
+        """
+        raise ParameterError(
+            f"model: expected an encoder that can be differentiated, found {type(self).__name__}, which cannot. Fit "
+            "one that can, such as 'encoding.ridge', or give it a method differentiate(features)."
+        )
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what was learnt, by name: every attribute that ends in one underscore.

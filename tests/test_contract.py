@@ -182,3 +182,22 @@ def test_a_schema_that_is_no_json_schema_is_named(plugin_folder):
     """
     (problem,) = declared(plugin_folder, contract.kind_problems, extra=extra)
     assert problem.startswith("schema 'mesh.v1': expected a JSON Schema document: 'thing' is not valid")
+
+
+@pytest.mark.parametrize(
+    ("decoder", "expected"),
+    [
+        (
+            "def Decoder(*, params, context): pass\ndef look(*, params, context): pass",
+            "component 'acme': expected 'brainlens_acme_decoder:look' to take (pixels, params, context): got an unexpected",
+        ),
+        (
+            "def Decoder(*, params, context): pass",
+            "component 'acme' (acme-acme 1.0): target 'brainlens_acme_decoder:look' cannot be imported: AttributeError",
+        ),
+    ],
+)
+def test_derivatives_that_do_not_fit_are_named(plugin_folder, decoder, expected):
+    fields = "role='embedder', derivative='brainlens_acme_decoder:look'"
+    (problem,) = declared(plugin_folder, contract.target_problems, fields=fields, decoder=decoder)
+    assert problem.startswith(expected)

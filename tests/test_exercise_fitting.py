@@ -362,3 +362,50 @@ def test_an_encoder_that_starts_from_a_model_has_no_problem(plugin_folder, tmp_p
     after = "self.weights_ = (self.weights_ + getattr(self, 'first', self.weights_)) / 2"
     attempt = encoder_attempt(plugin_folder, tmp_path, after=after, more=STARTS.format(first="state['weights_']"))
     assert list(exercise_fitting.start_problems(attempt)) == []
+
+
+GRADIENT = """
+def differentiate(self, features):
+    def pull_back(gradient):
+        back = {back}
+        return [back] if isinstance(features, list) else back
+    made = self.predict(features)
+    {made}
+    return brainlens.Differentiated(made, pull_back)
+"""
+
+
+def gradient_attempt(plugin_folder, folder, *, back="gradient @ self.weights_.T", made="pass", many=False):
+    return encoder_attempt(plugin_folder, folder, more=GRADIENT.format(back=back, made=made), many=many)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_sound_gradient_has_no_problem(plugin_folder, tmp_path, many):
+    assert list(exercise_fitting.derivative_problems(gradient_attempt(plugin_folder, tmp_path, many=many))) == []
+
+
+GRADIENT_FAULTS = {
+    "another sign": ({"back": "-gradient @ self.weights_.T"}, "expected the gradient of finite differences, ["),
+    "another size": ({"back": "1.2 * gradient @ self.weights_.T"}, "expected the gradient of finite differences, ["),
+    "the next trial's": (
+        {"back": "np.roll(gradient @ self.weights_.T, 1, axis=0)"},
+        "expected the gradient of finite differences, [",
+    ),
+    "another shape": ({"back": "gradient"}, "expected a gradient of the features' shape ("),
+    "another value": (
+        {"made": "made = made * 1.01"},
+        "expected differentiate to predict what predict does, found another value.",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", GRADIENT_FAULTS)
+def test_a_gradient_at_fault_is_found_out(plugin_folder, tmp_path, fault):
+    code, expected = GRADIENT_FAULTS[fault]
+    (problem,) = exercise_fitting.derivative_problems(gradient_attempt(plugin_folder, tmp_path, **code))
+    assert problem.startswith(f"component 'acme': {expected}")
+
+
+def test_an_encoder_without_gradient_is_not_tried(plugin_folder, tmp_path):
+    with pytest.raises(NotApplicable, match="^component 'acme' is not differentiated.$"):
+        list(exercise_fitting.derivative_problems(encoder_attempt(plugin_folder, tmp_path)))

@@ -10,9 +10,10 @@ import pytest
 import xarray as xr
 
 import brainlens
-from brainlens.compute import Job, Workplace
+from brainlens.context import Context
+from brainlens.jobs import Job, Workplace
 from brainlens.models import load_trainable, make_trainable, open_model, rows_of, start_entry, with_own_scratch
-from brainlens.records import Context, Params
+from brainlens.records import Params
 from brainlens.store import open_dataset, open_place
 
 

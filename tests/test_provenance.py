@@ -15,6 +15,7 @@ import pytest
 from pydantic import Field
 
 import brainlens
+from brainlens.context import Context
 from brainlens.manifest import digest_of
 from brainlens.provenance import (
     deciding_params,
@@ -26,7 +27,7 @@ from brainlens.provenance import (
     plain_params,
     stamp_put,
 )
-from brainlens.records import Checkpoint, Component, Context, Entry
+from brainlens.records import Checkpoint, Component, Entry
 
 
 class Params(brainlens.Params):

@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 import brainlens
-from brainlens.records import Context, Params
+from brainlens.context import Context
+from brainlens.records import Params
 
 
 class Decoder(brainlens.Trainable):

@@ -101,5 +101,6 @@ def _generator(verb: str, summary: str, *, inputs: dict[str, Any] | None = None,
         inputs={"embedding": "embedding", **_STARTS, **(inputs or {})},
         output=("image",),
         uses_device=True,
+        guided=True,
         **more,
     )

@@ -36,12 +36,17 @@ def decode(autoencoder: Any, latents: Tensor, *, one_by_one: bool = False) -> np
     return np.concatenate([_decode(autoencoder, part) for part in parts])
 
 
-def _decode(autoencoder: Any, latents: Tensor) -> np.ndarray:
+def decode_images(autoencoder: Any, latents: Tensor) -> Tensor:
+    """Return images (image, rgb, y, x), about -1 to 1, of latents; a gradient comes back through them."""
     if isinstance(autoencoder, VQModel):
-        images = autoencoder.decode(latents.to(autoencoder.dtype), force_not_quantize=True).sample
-    else:
-        scaled = latents / autoencoder.config.scaling_factor
-        images = autoencoder.decode(scaled.to(autoencoder.dtype)).sample
-    values = (images.float().clamp(-1, 1) + 1) * 127.5
+        images: Tensor = autoencoder.decode(latents.to(autoencoder.dtype), force_not_quantize=True).sample
+        return images
+    scaled = latents / autoencoder.config.scaling_factor
+    decoded: Tensor = autoencoder.decode(scaled.to(autoencoder.dtype)).sample
+    return decoded
+
+
+def _decode(autoencoder: Any, latents: Tensor) -> np.ndarray:
+    values = (decode_images(autoencoder, latents).float().clamp(-1, 1) + 1) * 127.5
     pixels: np.ndarray = values.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return pixels

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ import torch
 import xarray as xr
 
 import brainlens
-from brainlens_diffusion.autoencoder import decode, reduction
+from brainlens_diffusion.autoencoder import decode, decode_images, reduction
 from brainlens_diffusion.folders import Model
 from brainlens_diffusion.inputs import Start
 from brainlens_diffusion.params import GeneratorParams
-from brainlens_diffusion.sampling import Predict, denoise
+from brainlens_diffusion.sampling import Predict, Pusher, denoise
 from brainlens_diffusion.seeds import choose_seeds, draw_noise, make_generators
 
 
@@ -135,6 +136,16 @@ def lent(network: Any, params: GeneratorParams, context: brainlens.Context) -> I
         network.to("cpu")
 
 
+@contextlib.contextmanager
+def _lent_to_guide(painter: Painter, params: GeneratorParams, context: brainlens.Context) -> Iterator[None]:
+    """Have the autoencoder on the device, too, where a guide looks at images on the way."""
+    if context.guide is None:
+        yield
+        return
+    with lent(painter.autoencoder, params, context):
+        yield
+
+
 def paint_batch(
     painter: Painter, numbers: np.ndarray, seeds: np.ndarray, params: GeneratorParams, context: brainlens.Context
 ) -> np.ndarray:
@@ -146,7 +157,10 @@ def paint_batch(
         if painter.start is not None and params.strength < 1:
             with lent(painter.autoencoder, params, context):
                 start = painter.start(rows)
-        with lent(painter.network, params, context):
+        pusher = None
+        if context.guide is not None:
+            pusher = Pusher(context.guide, partial(decode_images, painter.autoencoder))
+        with lent(painter.network, params, context), _lent_to_guide(painter, params, context):
             latents = denoise(
                 painter.scheduler,
                 painter.condition(rows, generators),
@@ -156,6 +170,7 @@ def paint_batch(
                 guidance=params.guidance,
                 start=start,
                 strength=params.strength,
+                pusher=pusher,
             )
         with lent(painter.autoencoder, params, context):
             return decode(painter.autoencoder, latents, one_by_one=params.attention_slicing)

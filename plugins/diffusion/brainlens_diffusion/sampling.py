@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from brainlens_diffusion.guiding import Guide, blend_of, push
+
 # Latents and time in, what the network predicts out. With guidance the batch comes twice: first for the unconditional
 # prediction, then for the conditional one.
 Predict = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Pusher:
+    """A guide, and what turns latents into the images that it sees, from -1 to 1."""
+
+    guide: Guide
+    decode: Callable[[Tensor], Tensor]
 
 
 def skipped_steps(n_steps: int, strength: float) -> int:
@@ -42,6 +54,7 @@ def denoise(
     guidance: float,
     start: Tensor | None = None,
     strength: float = 1.0,
+    pusher: Pusher | None = None,
 ) -> Tensor:
     """Denoise latents.
 
@@ -63,6 +76,8 @@ def denoise(
         Latents to start from (image, latent, y, x), or None for noise alone.
     strength
         Share of the steps that is done from `start` (Meng et al. 2022, SDEdit): 1 forgets it, 0 returns it.
+    pusher
+        What guides the images on the way, or None.
 
     Returns
     -------
@@ -85,10 +100,18 @@ def denoise(
         latents = noise * scheduler.init_noise_sigma
     more = {"generator": generators} if "generator" in inspect.signature(scheduler.step).parameters else {}
     keeps_variance = _learns_variance(scheduler)
-    for time in timesteps:
+
+    def predict_guided(latents: Tensor, time: Tensor) -> Tensor:
         both = torch.cat([latents, latents]) if guidance > 1 else latents
         predicted = predict(scheduler.scale_model_input(both, time), time).float()
-        guided = _guide(predicted, latents.shape[1], guidance, keeps_variance=keeps_variance)
+        return _guide(predicted, latents.shape[1], guidance, keeps_variance=keeps_variance)
+
+    for time in timesteps:
+        if pusher is None:
+            guided = predict_guided(latents, time)
+        else:
+            blend = blend_of(scheduler, time)
+            guided = push(partial(predict_guided, time=time), latents, blend, decode=pusher.decode, guide=pusher.guide)
         latents = scheduler.step(guided, time, latents, **more, return_dict=False)[0]
     return latents
 

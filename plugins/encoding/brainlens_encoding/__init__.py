@@ -127,8 +127,12 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             summary="Images as tokens, one for each pixel, for encoders that learn from what was shown.",
             version="1",
             target="brainlens_encoding.pixels:embed_pixels",
+            derivative="brainlens_encoding.pixels:differentiate_pixels",
             params=PixelsParams,
-            inputs={"stimuli": "stimulus_image"},
+            inputs={
+                "stimuli": brainlens.Input("stimulus_image", optional=True),
+                "images": brainlens.Input("image", optional=True),
+            },
             output=("embedding",),
         ),
         brainlens.Component(

@@ -143,6 +143,28 @@ class InContextEncoder(brainlens.Trainable):
         site = "vertex" if self.on_vertices_ else "voxel"
         return xr.Dataset({"response": (("trial", site), scaled @ self.coef_ + self.intercept_)})
 
+    def differentiate(self, features: xr.Dataset) -> brainlens.Differentiated:
+        """Predict, and say how a gradient comes back: through the weights that were read from the context.
+
+        Returns
+        -------
+        Differentiated
+            `value`: what `predict` returns; `pull_back`: from (trial, site) to the shape of the features' embedding.
+
+        Raises
+        ------
+        DimensionError
+            As in `predict`.
+        """
+        value = self.predict(features)
+        shape = features["embedding"].shape
+
+        def pull_back(gradient: np.ndarray) -> np.ndarray:
+            back = gradient @ self.coef_.T / self.feature_scale_
+            return back.reshape(shape).astype(np.float32)
+
+        return brainlens.Differentiated(value, pull_back)
+
     def state(self) -> dict[str, np.ndarray]:
         """Return what was learnt: arrays, and the weights of the network by their names."""
         network = {f"{_NETWORK}{name}": value.cpu().numpy() for name, value in self._network.state_dict().items()}

@@ -5,6 +5,8 @@ The arithmetic is in `solver`, batches of sites in `sites`, features as a matrix
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import xarray as xr
@@ -134,6 +136,36 @@ class RidgeEncoder(brainlens.Trainable):
         scaled = spaces.apply_scaling(table, self.feature_mean_, self.feature_scale_)
         site = "vertex" if self.on_vertices_ else "voxel"
         return xr.Dataset({"response": (("trial", site), self._times_weights(scaled) + self.intercept_)})
+
+    def differentiate(self, features: xr.Dataset | list[xr.Dataset]) -> brainlens.Differentiated:
+        """Predict, and say how a gradient comes back: through the weights, which are the same for all features.
+
+        Parameters
+        ----------
+        features
+            As in `predict`.
+
+        Returns
+        -------
+        Differentiated
+            `value`: what `predict` returns; `pull_back`: from (trial, site) to the shape of the features' embedding, or
+            to a list of these where features are a list.
+
+        Raises
+        ------
+        DimensionError
+            As in `predict`.
+        """
+        given = features if isinstance(features, list) else [features]
+        shapes = [each["embedding"].shape for each in given]
+        edges = np.cumsum([math.prod(shape[1:]) for shape in shapes])[:-1]
+
+        def pull_back(gradient: np.ndarray) -> np.ndarray | list[np.ndarray]:
+            parts = np.split(gradient @ self.coef_.T / self.feature_scale_, edges, axis=1)
+            found = [part.reshape(shape).astype(np.float32) for part, shape in zip(parts, shapes, strict=True)]
+            return found if isinstance(features, list) else found[0]
+
+        return brainlens.Differentiated(self.predict(features), pull_back)
 
     _moved: torch.Tensor | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -150,6 +151,42 @@ class TrainedEncoder(brainlens.Trainable):
         made *= self.site_scale
         made += self.site_mean
         return xr.Dataset({"response": (("trial", self.about["site"]), made)})
+
+    def differentiate(self, features: xr.Dataset) -> brainlens.Differentiated:
+        """Predict, and say how a gradient comes back, by automatic differentiation of the network.
+
+        Parameters
+        ----------
+        features
+            As in `predict`; few enough trials for one batch.
+
+        Returns
+        -------
+        Differentiated
+            `value`: what `predict` returns; `pull_back`: from (trial, site) to the shape of the features' embedding,
+            0 at tokens that are skipped.
+
+        Raises
+        ------
+        DimensionError
+            As in `predict`.
+        """
+        tokens = self.tokens(features).requires_grad_()
+        with torch.enable_grad():
+            made = self.network(tokens)
+        scale = as_float(self.site_scale).to(made.device)
+        shape = features["embedding"].shape
+
+        def pull_back(gradient: np.ndarray) -> np.ndarray:
+            given = torch.from_numpy(np.ascontiguousarray(gradient, np.float32)).to(made.device)
+            (found,) = torch.autograd.grad(made, tokens, given * scale)
+            found = found / as_float(self.channel_scale).to(found.device)
+            whole = np.zeros((shape[0], math.prod(shape[1:-1]), shape[-1]), np.float32)
+            whole[:, self.about["skip"] :] = found.cpu().numpy()
+            return whole.reshape(shape)
+
+        values = made.detach().cpu().numpy() * self.site_scale + self.site_mean
+        return brainlens.Differentiated(xr.Dataset({"response": (("trial", self.about["site"]), values)}), pull_back)
 
     def tokens(self, features: xr.Dataset) -> Tensor:
         """Return the scaled tokens of all trials of features, on the device.

@@ -43,7 +43,7 @@ def generate(
         Variant, candidates, steps, guidance, strength; see `GenerateParams`.
     context
         Its seed and the position of trial and candidate decide the noise, where the embedding brings no seeds, so that
-        an image is the same in any batch, up to rounding.
+        an image is the same in any batch, up to rounding. Its `guide` pushes the images on the way.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def generate(
     for low in context.progress(range(0, seeds.size, params.batch_size), label="painting"):
         numbers = np.arange(low, min(low + params.batch_size, seeds.size))
         owners = numbers // params.n_candidates
-        with torch.inference_mode(), casting(context):
+        with torch.no_grad(), casting(context):
             latents = sample_latents(
                 pipeline,
                 torch.from_numpy(values[owners]).to(context.device),
@@ -82,6 +82,7 @@ def generate(
                 guidance=params.guidance,
                 start=None if starts is None else encode_images(pipeline.movq, starts[owners], context.device),
                 strength=params.strength,
+                guide=context.guide,
             )
             rows.append(to_pixels(pipeline.movq.decode(latents, force_not_quantize=True).sample))
     pixels = np.concatenate(rows)
@@ -170,6 +171,8 @@ def load_pipeline(folder: Path, context: brainlens.Context) -> KandinskyV22Pipel
         raise brainlens.CheckpointError(
             f"model {str(folder)!r}: expected a Kandinsky 2.2 decoder pipeline, found one that does not load: {error}"
         ) from error
+    for network in (pipeline.unet, pipeline.movq):
+        network.requires_grad_(False)
     return pipeline.to(context.device)
 
 

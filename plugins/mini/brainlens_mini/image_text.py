@@ -63,15 +63,55 @@ def embed_images(
         batch = prepare_images(part, size=size, mean=mean, std=std, device=context.device)
         with torch.inference_mode(), casting(context):
             rows.append(_encode(model, batch, params.layer).float().cpu().numpy())
-    values = np.concatenate(rows)
-    dims = (pixels.dims[0], "channel") if values.ndim == 2 else (pixels.dims[0], "token", "channel")
-    axes = {dim: np.arange(length) for dim, length in zip(dims[1:], values.shape[1:], strict=True)}
-    model_name = name if params.layer == "pooled" else f"{name}/{params.layer}"
-    return xr.Dataset(
-        {"embedding": (dims, values)},
-        {**labels, **axes},
-        {"schema": "embedding.v1", "model": model_name, "modality": "image"},
+    return _label(np.concatenate(rows), str(pixels.dims[0]), labels, name, params.layer)
+
+
+def differentiate_images(
+    *, pixels: np.ndarray, params: ImageParams, context: brainlens.Context
+) -> brainlens.Differentiated:
+    """Embed images, and say how a gradient comes back from the embeddings to the pixels.
+
+    Parameters
+    ----------
+    pixels
+        (image, y, x, rgb), float32, from 0 to 1, sRGB; all in one batch.
+    params, context
+        As in `embed_images`.
+
+    Returns
+    -------
+    Differentiated
+        `value`: embeddings (embedding.v1) as `embed_images` makes them, (trial, channel) or (trial, token, channel).
+        `pull_back` takes an array like these, and returns one like `pixels`.
+
+    Raises
+    ------
+    CheckpointError, RegistryError
+        As in `embed_images`.
+    """
+    folder, name = _find(params.folder, context)
+    model, mean, std, size = context.keep("model", lambda: load_image_text(folder, context))
+    given = torch.from_numpy(pixels).to(context.device).requires_grad_()
+    with torch.enable_grad(), casting(context):
+        batch = _standardize(given.permute(0, 3, 1, 2), size=size, mean=mean, std=std)
+        found = _encode(model, batch, params.layer).float()
+
+    def pull_back(gradient: np.ndarray) -> np.ndarray:
+        (back,) = torch.autograd.grad(found, given, torch.from_numpy(gradient).to(found.device))
+        return back.cpu().numpy()
+
+    labels = dict.fromkeys(("trial", "stimulus_id"), xr.Variable("trial", np.arange(len(pixels))))
+    return brainlens.Differentiated(
+        _label(found.detach().cpu().numpy(), "trial", labels, name, params.layer), pull_back
     )
+
+
+def _label(values: np.ndarray, dim: str, labels: dict[str, xr.Variable], name: str, layer: str) -> xr.Dataset:
+    """Return embeddings as a dataset that follows embedding.v1."""
+    dims = (dim, "channel") if values.ndim == 2 else (dim, "token", "channel")
+    axes = {each: np.arange(length) for each, length in zip(dims[1:], values.shape[1:], strict=True)}
+    attrs = {"schema": "embedding.v1", "model": name if layer == "pooled" else f"{name}/{layer}", "modality": "image"}
+    return xr.Dataset({"embedding": (dims, values)}, {**labels, **axes}, attrs)
 
 
 def embed_texts(*, texts: xr.Dataset, params: TextParams, context: brainlens.Context) -> xr.Dataset:
@@ -161,6 +201,7 @@ def load_image_text(folder: Path, context: brainlens.Context) -> tuple[Any, tupl
         ) from error
     about = open_clip.get_model_preprocess_cfg(model)
     size = about["size"]
+    model.requires_grad_(False)
     return model.eval(), tuple(about["mean"]), tuple(about["std"]), size if isinstance(size, int) else int(size[0])
 
 
@@ -191,7 +232,11 @@ def prepare_images(
     Tensor
         (image, rgb, y, x), float32.
     """
-    images = pixels.to(device).permute(0, 3, 1, 2).float() / 255
+    return _standardize(pixels.to(device).permute(0, 3, 1, 2).float() / 255, size=size, mean=mean, std=std)
+
+
+def _standardize(images: torch.Tensor, *, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Return images (image, rgb, y, x) from 0 to 1 as the model reads them."""
     if images.shape[-2:] != (size, size):
         images = functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
     shape = (1, 3, 1, 1)

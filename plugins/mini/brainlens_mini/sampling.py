@@ -6,9 +6,12 @@ The pipelines of diffusers do the same from noise; from an image they take laten
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from diffusers import KandinskyV22Pipeline
+
+from brainlens_mini.guiding import Guide, image_shares, push
 
 
 def draw_noise(seeds: Sequence[int], shape: tuple[int, ...], device: str) -> torch.Tensor:
@@ -17,7 +20,7 @@ def draw_noise(seeds: Sequence[int], shape: tuple[int, ...], device: str) -> tor
     return torch.stack(drawn).to(device)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def sample_latents(
     pipeline: KandinskyV22Pipeline,
     embeds: torch.Tensor,
@@ -27,6 +30,7 @@ def sample_latents(
     guidance: float,
     start: torch.Tensor | None = None,
     strength: float = 1.0,
+    guide: Guide | None = None,
 ) -> torch.Tensor:
     """Denoise latents under the guidance of image embeddings.
 
@@ -47,6 +51,8 @@ def sample_latents(
         Latents to start from (image, latent, y, x), or None for noise alone.
     strength
         Share of the way that is gone from `start`, in (0, 1]; at least one step (Meng et al. 2022, SDEdit).
+    guide
+        What pushes the images on the way, or None; see `guiding`.
 
     Returns
     -------
@@ -62,7 +68,8 @@ def sample_latents(
     if start is not None:
         latents = scheduler.add_noise(start, noise, timesteps[:1].repeat(len(noise)))
     conditions = torch.cat([torch.zeros_like(embeds), embeds]) if guidance > 1 else embeds
-    for time in timesteps:
+
+    def predict(latents: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
         both = torch.cat([latents, latents]) if guidance > 1 else latents
         seen = pipeline.unet(both, time, None, added_cond_kwargs={"image_embeds": conditions}).sample
         # The second half of the channels is a variance that the schedulers used here do not need.
@@ -70,5 +77,16 @@ def sample_latents(
         if guidance > 1:
             without, given = seen.chunk(2)
             seen = without + guidance * (given - without)
+        return seen
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        return pipeline.movq.decode(latents, force_not_quantize=True).sample
+
+    shares = image_shares(scheduler) if guide is not None else []
+    for number, time in enumerate(timesteps, start=first):
+        if guide is None:
+            seen = predict(latents, time)
+        else:
+            seen = push(partial(predict, time=time), latents, shares[number], decode=decode, guide=guide)
         latents = scheduler.step(seen, time, latents, return_dict=False)[0]
     return latents

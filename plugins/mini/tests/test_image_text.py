@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from brainlens_mini.image_text import (
     choose_caption,
+    differentiate_images,
     embed_images,
     embed_texts,
     load_image_text,
@@ -16,7 +17,7 @@ from brainlens_mini.image_text import (
     prepare_images,
 )
 from brainlens_mini.params import ImageParams, TextParams
-from brainlens_mini.weights import WEIGHTS
+from brainlens_mini.weights import WEIGHTS, own_folder
 from PIL import Image
 
 import brainlens
@@ -142,3 +143,36 @@ def test_the_end_of_a_text_has_the_highest_number() -> None:
     tokens = tokenizer(["a small red car in a kitchen"])[0]
     assert int(tokens.max()) == len(tokenizer.tokenizer) - 1
     assert tokenizer.tokenizer.pad_token_id == 0
+
+
+@pytest.mark.parametrize("layer", ["pooled", "grid4", "grid8"])
+def test_the_gradient_of_embeddings_is_that_of_finite_differences(
+    images: xr.Dataset, context: brainlens.Context, layer: str
+) -> None:
+    params = ImageParams(layer=layer)
+    pixels = images["image"].values.astype(np.float32) / 255
+    found = differentiate_images(pixels=pixels, params=params, context=context)
+    expected = embed_images(stimuli=images, images=None, params=params, context=context)
+    brainlens.validate(found.value, "embedding.v1")
+    assert found.value.attrs == expected.attrs
+    np.testing.assert_allclose(found.value["embedding"].values, expected["embedding"].values, atol=1e-5)
+    rng = np.random.default_rng(1)
+    gradient = rng.standard_normal(expected["embedding"].shape).astype(np.float32)
+    back = found.pull_back(gradient)
+    assert back.shape == pixels.shape
+    # Single digits leave little of a small difference, so the network is asked in double ones.
+    model, mean, std, _ = load_image_text(own_folder("image-text"), context)
+    model.double()
+
+    def embedded(moved: np.ndarray) -> np.ndarray:
+        batch = torch.from_numpy((moved - mean) / std).permute(0, 3, 1, 2)
+        if layer == "pooled":
+            return torch.nn.functional.normalize(model.encode_image(batch), dim=-1).numpy()
+        indices = [{"grid4": 3, "grid8": 2}[layer]]
+        made = model.visual.forward_intermediates(batch, indices=indices, intermediates_only=True)
+        return made["image_intermediates"][0].flatten(2).transpose(1, 2).numpy()
+
+    step = 1e-6 * rng.standard_normal(pixels.shape)
+    change = (embedded(pixels + step) - embedded(pixels - step)) * gradient / 2
+    expected_change = change.reshape(len(pixels), -1).sum(axis=1)
+    np.testing.assert_allclose((back * step).reshape(len(pixels), -1).sum(axis=1), expected_change, rtol=1e-2)

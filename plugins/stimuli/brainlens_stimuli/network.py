@@ -53,6 +53,8 @@ class Network:
         Takes what was prepared, on the device.
     check
         Takes a text and returns how many tokens of it would be cut off; None for images.
+    transform
+        torchvision's steps that `prepare` takes with each image; None where it has others.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Network:
     prepare: Callable[[Sequence[Any]], Any]
     encode: Callable[[Any], Found]
     check: Callable[[str], int] | None = None
+    transform: Any = None
 
     def identity(self, *more: str) -> str:
         """Return a SHA-256 of all that decides its numbers: two networks of one identity embed alike."""
@@ -135,23 +138,34 @@ def embed_batch(
         batch = _to_device(network.prepare(items), context.device)
         with torch.inference_mode(), casting(context):
             found = network.encode(batch)
-        values = found.values.float()
-        if normalise == "length":
-            values = functional.normalize(values, dim=-1)
-        elif normalise == "pooled":
-            if found.pooled is None:
-                raise brainlens.ParameterError(
-                    f"normalise: expected 'none' or 'length' for the layer of {network.name!r}, found 'pooled', which "
-                    "tokens_projected alone has. Choose another."
-                )
-            length = found.pooled.float().norm(dim=-1, keepdim=True)
-            values = values / (length if values.ndim == 2 else length[:, None])
-        return values.cpu(), found.grid
+        return normalised(found, normalise, network).cpu(), found.grid
     except torch.OutOfMemoryError as error:
         raise brainlens.DeviceError(
             f"device {context.device!r}: expected memory for {len(items)} items of {network.name!r} at a time, "
             "found it full. Set a smaller batch_size; what is done is kept."
         ) from error
+
+
+def normalised(found: Found, normalise: str, network: Network) -> Tensor:
+    """Return the values of a batch, float32, divided by a length where that was asked for; see `embed_batch`.
+
+    Raises
+    ------
+    ParameterError
+        If there is no pooled embedding to divide by.
+    """
+    values = found.values.float()
+    if normalise == "length":
+        return functional.normalize(values, dim=-1)
+    if normalise != "pooled":
+        return values
+    if found.pooled is None:
+        raise brainlens.ParameterError(
+            f"normalise: expected 'none' or 'length' for the layer of {network.name!r}, found 'pooled', which "
+            "tokens_projected alone has. Choose another."
+        )
+    length = found.pooled.float().norm(dim=-1, keepdim=True)
+    return values / (length if values.ndim == 2 else length[:, None])
 
 
 def _to_device(batch: Any, device: str) -> Any:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 import brainlens
+from brainlens_stimuli.derivative import differentiate
 from brainlens_stimuli.embed import embed
 from brainlens_stimuli.inputs import choose_images, choose_texts
 from brainlens_stimuli.layers import Tap, keep_tokens, tapped
@@ -92,6 +93,13 @@ def embed_images(
     return embed(choose_images(stimuli, images), load_image_network, params, context)
 
 
+def differentiate_images(
+    *, pixels: np.ndarray, params: OpenClipImageParams, context: brainlens.Context
+) -> brainlens.Differentiated:
+    """Embed images, and say how a gradient comes back to their pixels; see `derivative.differentiate`."""
+    return differentiate(pixels, load_image_network, params, context)
+
+
 def embed_texts(*, texts: xr.Dataset, params: OpenClipTextParams, context: brainlens.Context) -> xr.Dataset:
     """Embed texts in the space of an open_clip model's images.
 
@@ -138,7 +146,7 @@ def load_image_network(params: OpenClipImageParams, context: brainlens.Context) 
     def prepare(images: Any) -> Tensor:
         return in_threads(lambda pixels: transform(Image.fromarray(np.asarray(pixels))), images)
 
-    return Network(name=name, sha256=sha256, about=about, prepare=prepare, encode=encode)
+    return Network(name=name, sha256=sha256, about=about, prepare=prepare, encode=encode, transform=transform)
 
 
 def load_text_network(params: OpenClipTextParams, context: brainlens.Context) -> Network:

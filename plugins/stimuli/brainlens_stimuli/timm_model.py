@@ -16,6 +16,7 @@ from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor
 
 import brainlens
+from brainlens_stimuli.derivative import differentiate
 from brainlens_stimuli.embed import embed
 from brainlens_stimuli.inputs import choose_images
 from brainlens_stimuli.layers import Tap, keep_tokens, tapped, to_tokens
@@ -71,6 +72,13 @@ def embed_images(
     return embed(choose_images(stimuli, images), load_network, params, context)
 
 
+def differentiate_images(
+    *, pixels: np.ndarray, params: TimmParams, context: brainlens.Context
+) -> brainlens.Differentiated:
+    """Embed images, and say how a gradient comes back to their pixels; see `derivative.differentiate`."""
+    return differentiate(pixels, load_network, params, context)
+
+
 def load_network(params: TimmParams, context: brainlens.Context) -> Network:
     """Load a model of timm, strictly, with its preprocessing for tests, not for training.
 
@@ -109,6 +117,7 @@ def load_network(params: TimmParams, context: brainlens.Context) -> Network:
         },
         prepare=lambda images: in_threads(lambda pixels: transform(Image.fromarray(np.asarray(pixels))), images),
         encode=_encode(model, params),
+        transform=transform,
     )
 
 
