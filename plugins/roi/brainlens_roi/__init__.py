@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import brainlens
 from brainlens_roi.attach_params import AttachParams
+from brainlens_roi.guide_params import GuideParams
 from brainlens_roi.params import (
     ConceptParams,
     DecodeParams,
@@ -17,6 +18,7 @@ from brainlens_roi.params import (
 from brainlens_roi.plot_params import MapParams, PlotParams
 
 _BRAIN_DIFFUSER = "Ozcelik & VanRullen (2023), Scientific Reports 13:15666, doi:10.1038/s41598-023-42891-8"
+_BRAIN_DIVE = "Luo, Henderson, Wehbe & Tarr (2023), NeurIPS, arXiv:2306.03089"
 _FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
 _PERMUTATION = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
 _NIBABEL = "Brett et al., nibabel, doi:10.5281/zenodo.591597"
@@ -123,6 +125,19 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             uses_device=True,
             calls={"generator": "generator"},
             citations=(_BRAIN_DIFFUSER,),
+        ),
+        brainlens.Component(
+            name="roi.guide",
+            role="analysis",
+            summary="Images that drive an ROI, painted by a generator under the gradient of an encoder (BrainDiVE).",
+            version="1",
+            target="brainlens_roi.guide:guide_images",
+            params=GuideParams,
+            inputs={"model": "model", "embedding": "embedding"},
+            output=("image",),
+            uses_device=True,
+            calls={"generator": "generator", "embedder": "embedder"},
+            citations=(_BRAIN_DIVE,),
         ),
         brainlens.Component(
             name="roi.concepts",

@@ -1,0 +1,260 @@
+"""Guided images: the objective by hand, one guide for each ROI, goings-on after a kill, and what is refused.
+
+The chain is a toy: the embedder reads the mean of each colour, the encoder is linear, and the generator takes one step
+along its guide from the noise of its seed, so that everything can be written out.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from brainlens_roi.guide import guide_images, read_activations
+from brainlens_roi.guide_params import GuideParams
+
+import brainlens
+
+RATE = 1e-3
+WEIGHTS = np.array([[4.0, 1.0, 0.0, 0.0, 2.0], [0.0, 0.0, 3.0, 3.0, 1.0], [1.0, -1.0, 0.0, 2.0, 0.0]])
+MASK = np.array([[True, True, False, False, False], [False, False, True, True, False], [False] * 4 + [True]])
+MEAN, STD = np.array([1.0, 2.0, 0.0, -1.0, 5.0]), np.array([2.0, 0.5, 1.0, 4.0, 0.0])
+
+
+def frame() -> xr.Dataset:
+    coords = {"voxel": np.arange(5), "roi": ["FFA", "PPA", "stuck"]}
+    variables = {
+        "training_mean": ("voxel", MEAN.astype(np.float32)),
+        "training_std": ("voxel", STD.astype(np.float32)),
+        "roi_mask": (("roi", "voxel"), MASK),
+    }
+    return xr.Dataset(variables, coords, {"schema": "model.v1", "subject": "s1", "simulated": "yes"})
+
+
+def conditions(n_stimuli: int = 6) -> xr.Dataset:
+    values = np.random.default_rng(1).standard_normal((n_stimuli, 4)).astype(np.float32)
+    coords = {"stimulus": [f"s{number}" for number in range(n_stimuli)], "channel": np.arange(4)}
+    return xr.Dataset(
+        {"embedding": (("stimulus", "channel"), values)}, coords, {"schema": "embedding.v1", "model": "toy"}
+    )
+
+
+def colours(pixels: np.ndarray) -> xr.Dataset:
+    labels = dict.fromkeys(("trial", "stimulus_id"), ("trial", np.arange(len(pixels))))
+    return xr.Dataset({"embedding": (("trial", "channel"), pixels.mean(axis=(1, 2)))}, labels)
+
+
+def look(images: xr.Dataset) -> xr.Dataset:
+    return colours(images["image"].values.astype(np.float64) / 255)
+
+
+def differentiate(pixels: np.ndarray) -> brainlens.Differentiated:
+    n_pixels = pixels.shape[1] * pixels.shape[2]
+
+    def pull_back(gradient: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(gradient[:, None, None] / n_pixels, pixels.shape)
+
+    return brainlens.Differentiated(colours(pixels), pull_back)
+
+
+class Linear:
+    frame = frame()
+
+    def predict(self, features: xr.Dataset) -> xr.Dataset:
+        return xr.Dataset({"response": (("trial", "voxel"), features["embedding"].values @ WEIGHTS + MEAN)})
+
+    def differentiate(self, features: xr.Dataset) -> brainlens.Differentiated:
+        return brainlens.Differentiated(self.predict(features), lambda gradient: gradient @ WEIGHTS.T)
+
+
+class Brush:
+    """A generator that notes what it was given."""
+
+    def __init__(self, *, fails_after: int = 99) -> None:
+        self.seen: list[xr.Dataset] = []
+        self.fails_after = fails_after
+
+    def __call__(self, embedding: xr.Dataset, guide: Any = None) -> xr.Dataset:
+        if len(self.seen) == self.fails_after:
+            raise KeyboardInterrupt
+        self.seen.append(embedding)
+        seeds = embedding["noise_seed"].values
+        noise = np.stack([np.random.default_rng(seed).uniform(0.4, 0.6, (2, 2, 3)) for seed in seeds])
+        pixels = noise + 4 * RATE * guide(noise) if guide is not None else noise
+        labels = {name: ("trial", embedding[name].values) for name in ("trial", "stimulus_id")}
+        image = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
+        made = xr.Dataset({"image": (("trial", "y", "x", "rgb"), image)}, labels, {"model": "brush"})
+        return made.assign(noise_seed=("trial", seeds))
+
+
+def guided(brush: Any = None, *, scratch: Path | None = None, seed: int = 1, **given: Any) -> xr.Dataset:
+    context = brainlens.Context(
+        seed=seed,
+        scratch=scratch,
+        components={"generator": brush or Brush(), "embedder": look},
+        derivatives={"embedder": differentiate},
+        encoders={"model": Linear},
+    )
+    params = GuideParams(**{"n_images": 4, "rois": ("FFA", "PPA"), "images_at_once": 3, **given})
+    return guide_images(model=frame(), embedding=conditions(), params=params, context=context)
+
+
+def activation(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean over sites in SDs, of the mean colours of images (…, y, x, rgb)."""
+    return (image / 255).mean(axis=(-3, -2)) @ WEIGHTS @ weights
+
+
+FFA = np.array([1 / 2 / 2, 1 / 0.5 / 2, 0, 0, 0])
+PPA = np.array([0, 0, 1 / 1 / 2, 1 / 4 / 2, 0])
+
+
+def test_images_are_pushed_along_the_gradient_of_their_roi() -> None:
+    plain, made = guided(scale=0), guided(scale=100)
+    brainlens.validate(made, "image.v1")
+    assert made["image"].dims == ("roi", "candidate", "y", "x", "rgb")
+    assert made["roi"].values.tolist() == ["FFA", "PPA"]
+    moved = (made["image"].values.astype(float) - plain["image"].values) / 255
+    for row, weights in enumerate((FFA, PPA)):
+        expected = RATE * 100 * WEIGHTS @ weights
+        np.testing.assert_allclose(moved[row].mean(axis=(0, 1, 2)), expected, atol=1 / 255)
+    for row, weights in enumerate((FFA, PPA)):
+        np.testing.assert_allclose(made["predicted"][row], activation(made["image"].values[row], weights), rtol=1e-5)
+    assert made.attrs == {
+        "schema": "image.v1", "model": "brush", "generator": "mini.generate", "embedder": "mini.image",
+        "subject": "s1", "simulated": "yes",
+    }  # fmt: skip
+
+
+def test_rois_differ_by_their_guide_alone() -> None:
+    made = guided(scale=0)
+    np.testing.assert_array_equal(made["image"][0], made["image"][1])
+    np.testing.assert_array_equal(made["noise_seed"][0], made["noise_seed"][1])
+    assert len(set(made["noise_seed"].values[0].tolist())) == 4
+    assert not np.array_equal(guided(scale=0, seed=2)["image"], made["image"])
+
+
+def test_how_many_are_painted_at_once_makes_no_difference() -> None:
+    np.testing.assert_array_equal(guided(images_at_once=1)["image"], guided(images_at_once=16)["image"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("FFA", FFA),
+        ("FFA > PPA", FFA - PPA),
+        ("0.7 FFA ; 0.3 PPA", [0.7 / 2 / 2, 0.7 / 0.5 / 2, 0.3 / 1 / 2, 0.3 / 4 / 2, 0]),
+        ("FFA + PPA", [1 / 2 / 4, 1 / 0.5 / 4, 1 / 1 / 4, 1 / 4 / 4, 0]),
+    ],
+)
+def test_the_activation_is_a_mean_in_sds(text: str, expected: Any) -> None:
+    (found,) = read_activations(frame(), (text,)).values()
+    np.testing.assert_allclose(found, expected)
+
+
+def test_a_contrast_drives_one_and_not_the_other() -> None:
+    made = guided(rois=("FFA", "FFA > PPA"), scale=100)
+    both, contrast = (activation(made["image"].values[:, :], weights).mean(axis=1) for weights in (FFA, PPA))
+    assert contrast[1] < contrast[0]
+    assert both[0] > guided(scale=0)["predicted"].values[0].mean()
+
+
+def test_the_best_of_each_roi_are_kept_in_their_order() -> None:
+    whole, best = guided(n_images=6), guided(n_images=6, n_best=2)
+    assert best["image"].shape == (2, 2, 2, 2, 3)
+    for row in range(2):
+        kept = np.sort(np.argsort(-whole["predicted"].values[row], kind="stable")[:2])
+        for name in ("image", "predicted", "noise_seed"):
+            np.testing.assert_array_equal(best[name][row], whole[name][row, kept])
+
+
+def test_without_conditions_the_generator_gets_zeros_and_with_them_embeddings_of_stimuli() -> None:
+    free, bound = Brush(), Brush()
+    assert "condition" not in guided(free)
+    assert not any(each["embedding"].values.any() for each in free.seen)
+    made = guided(bound, conditioned=True)
+    given = np.concatenate([each["embedding"].values for each in bound.seen[:2]])
+    names = made["condition"].values[0].tolist()
+    np.testing.assert_array_equal(given, conditions()["embedding"].sel(stimulus=names).values)
+    assert made["condition"].values[1].tolist() == names
+
+
+def test_a_call_that_was_killed_goes_on(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        guided(Brush(fails_after=3), scratch=tmp_path)
+    brush = Brush()
+    made = guided(brush, scratch=tmp_path)
+    assert len(brush.seen) == 1
+    np.testing.assert_array_equal(made["image"], guided()["image"])
+    np.testing.assert_array_equal(made["predicted"], guided()["predicted"])
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ({"rois": ("FFA2",)}, brainlens.DimensionError, "'FFA2'"),
+        ({"rois": ("FFA", "FFA")}, brainlens.ParameterError, "rois: expected each once, found 'FFA' twice."),
+        (
+            {"rois": ("stuck",)},
+            brainlens.DimensionError,
+            "rois: expected sites that vary over the training trials in 'stuck', found 1 that do not: 4.",
+        ),
+        (
+            {"rois": ("FFA > FFA",)},
+            brainlens.DimensionError,
+            "expected ROIs that do not overlap, found 2 voxels in both",
+        ),
+        (
+            {"generator_params": {"variant": "prior"}},
+            brainlens.ParameterError,
+            "generator_params: expected no 'variant', found 'prior': the analysis decides it. Set 'n_images' beside",
+        ),
+    ],
+)
+def test_what_cannot_be_driven_is_refused(given: dict[str, Any], error: type[Exception], text: str) -> None:
+    brush = Brush()
+    with pytest.raises(error, match=re.escape(text)):
+        guided(brush, **given)
+    assert brush.seen == []
+
+
+def test_a_model_without_rois_is_refused() -> None:
+    text = "model: expected one that was fitted to a response with ROIs, found none. Attach ROIs to the response with"
+    with pytest.raises(brainlens.DimensionError, match=re.escape(text)):
+        read_activations(frame().drop_vars("roi_mask"), ())
+
+
+def test_embeddings_of_trials_are_refused() -> None:
+    trials = conditions().rename(stimulus="trial")
+    context = brainlens.Context(encoders={"model": Linear})
+    text = "embedding: expected embeddings of stimuli, dims (stimulus, ...), found ('trial', 'channel')."
+    with pytest.raises(brainlens.DimensionError, match=re.escape(text)):
+        guide_images(model=frame(), embedding=trials, params=GuideParams(), context=context)
+
+
+def test_a_generator_with_seeds_of_its_own_is_refused() -> None:
+    def forgetful(embedding: xr.Dataset, guide: Any = None) -> xr.Dataset:
+        return Brush()(embedding, guide).drop_vars("noise_seed")
+
+    text = "generator: expected one that paints by the coordinate 'noise_seed' of its embeddings and returns it, found"
+    with pytest.raises(brainlens.PluginError, match=re.escape(text)):
+        guided(forgetful)
+
+
+def test_from_the_registry_with_real_networks_an_roi_is_driven(tmp_path: Path) -> None:
+    """Ridge on the embedded model's features guides the embedded generator; simulated."""
+    pytest.importorskip("brainlens_mini")
+    pytest.importorskip("brainlens_simulate")
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    registry.ingest("simulate", "sim", seed=3, subject="sim", n_stimuli=120, n_shared=20, n_voxels=300)
+    registry.compute("mini.image", stimuli="sim/images", name="clip", device="cpu")
+    registry.fit(
+        "encoding.ridge", response="sim/response", features="clip", average="stimulus_id", name="model", device="cpu"
+    )
+    given: dict[str, Any] = {"model": "model", "embedding": "clip", "rois": ("food",), "n_images": 3, "device": "cpu"}
+    given["generator_params"] = {"n_steps": 6}
+    plain, driven = (registry[registry.compute("roi.guide", scale=scale, **given)].load() for scale in (0, 100))
+    assert (driven["predicted"].values > plain["predicted"].values).all()
+    brainlens.validate(driven, "image.v1")
