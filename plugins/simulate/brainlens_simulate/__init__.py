@@ -62,6 +62,19 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
             output=("response", "embedding", "forward_model"),
         ),
         brainlens.Component(
+            name="simulate.respond",
+            role="analysis",
+            summary="what a simulated subject's voxels that read pixels answer to any images, without noise",
+            version="1",
+            target="brainlens_simulate.respond:respond",
+            inputs={
+                "tuning": "weights",
+                "stimuli": brainlens.Input("stimulus_image", optional=True),
+                "images": brainlens.Input("image", optional=True),
+            },
+            output=("response",),
+        ),
+        brainlens.Component(
             name="simulate.ceiling",
             role="analysis",
             summary="how often the decoder that knows the forward model identifies what was shown",

@@ -158,6 +158,26 @@ def describe_brain(brain: Brain, reference: Features) -> dict[str, tuple[str, np
     }
 
 
+def restore_brain(tuning: xr.Dataset) -> Brain:
+    """Return the voxels of a subject again from what was stored of them: tuning with what `describe_brain` returned."""
+    n_maps = len(pyramid_channels())
+    weights, std = tuning["weights"].values, tuning["channel_std"].values
+    early = tuning["family"].values == "early"
+    fields = [tuning[name].values[early] for name in ("prf_x", "prf_y", "prf_size")]
+    on_maps = (weights[:n_maps, early] / std[:n_maps, None]).astype(np.float32)
+    return Brain(
+        early=np.flatnonzero(early),
+        higher=np.flatnonzero(~early),
+        early_weights=_spread(weigh_places(*fields), on_maps),
+        latent_mean=tuning["channel_mean"].values[n_maps:],
+        latent_weights=(weights[n_maps:, ~early] / std[n_maps:, None]).astype(np.float32),
+        kind=tuning["nonlinearity"].values,
+        mean=tuning["drive_mean"].values,
+        std=tuning["drive_std"].values,
+        **{name: tuning[name].values for name in ("threshold", "exponent", "offset", "factor")},
+    )
+
+
 def _spread(places: np.ndarray, channels: np.ndarray) -> np.ndarray:
     """Return the outer product of weights over places and channels for each voxel: (place * channel, voxel)."""
     shape = (len(places) * len(channels), places.shape[1])
