@@ -35,7 +35,7 @@ ABOUT = (
     "",
     "- mean r, mean R2: over all voxels, those without signal among them. What is predicted from the other trials",
     "  alone is off the other way where there is nothing to predict: the mean of the others correlates negatively. So",
-    "  read r beside the controls, not beside 0.",
+    "  read r beside the controls, not beside 0; p-values from shuffled stimuli, whose mean r is 0, are too cautious.",
     "- R2 / ceiling: means over voxels in which the noise ceiling of what is compared is above .1: of single blocks,",
     "  or for new figures of means of eight showings.",
     "- q: p-values from shuffled stimuli, Benjamini and Hochberg over all voxels.",
@@ -365,14 +365,9 @@ def write(found: dict[str, dict[str, Values]]) -> None:
         for name, values in models.items():
             if "p r2" in values:
                 ps = [f"{key[2:]} {value:.3f}" for key, value in values.items() if key.startswith("p ")]
-                lines += [
-                    "",
-                    f"{name}: means of {N_SHUFFLES} shuffles that were fitted anew. p-values from them of the",
-                ]
-                lines.append(
-                    f"first row: {', '.join(ps)} (at least {1 / (N_SHUFFLES + 1):.3f}). Any voxel at q < .05 in"
-                )
-                lines.append(f"{values['any_passed']:.0%} of the shuffles.")
+                least = 1 / (N_SHUFFLES + 1)
+                lines += ["", f"{name}: means of {N_SHUFFLES} shuffles, fitted anew. p of the first row from them, at"]
+                lines.append(f"least {least:.3f}: {', '.join(ps)}. Any voxel at q < .05 in {values['any_passed']:.0%}.")
         first = next(iter(models.values()))
         rois = [key.removesuffix(": n") for key in first if key.endswith(": n")]
         if len(rois) > 1:
