@@ -196,7 +196,7 @@ def brainlens_components() -> Iterable[brainlens.Component]:
         brainlens.Component(
             name="encoding.fuse",
             role="analysis",
-            summary="Feature spaces side by side, or projected at random to a size: controls for joint features.",
+            summary="Feature spaces side by side, projected at random to a size, or multiplied: joint features and controls.",
             version="1",
             target="brainlens_encoding.fuse:fuse",
             params=FuseParams,
