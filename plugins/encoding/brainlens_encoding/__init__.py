@@ -196,7 +196,7 @@ def brainlens_components() -> Iterable[brainlens.Component]:
         brainlens.Component(
             name="encoding.fuse",
             role="analysis",
-            summary="Feature spaces side by side, projected at random to a size, or multiplied: joint features and controls.",
+            summary="Feature spaces side by side, projected at random, or multiplied: joint features, controls.",
             version="1",
             target="brainlens_encoding.fuse:fuse",
             params=FuseParams,

@@ -234,6 +234,14 @@ def noise_ceiling(sums: Sums, within: Tensor, n_showings: np.ndarray) -> Tensor:
     return (1 - noise / (sums.measured / (sums.n - 1))).clamp_(min=0)
 
 
+def ceiling_of(pairs: Pairs, block: Block, sums: Sums, n_showings: np.ndarray) -> Tensor:
+    """Return the noise ceiling of each site: from repetitions, or where there are none from `ncsnr` if it is known."""
+    if "ncsnr" in pairs.measured.coords and (n_showings == 1).all():
+        signal = torch.from_numpy(np.square(pairs.measured["ncsnr"].values[block.sites], dtype=np.float64))
+        return (signal / (signal + 1)).to(sums.measured.device).expand_as(sums.measured)
+    return noise_ceiling(sums, block.within, n_showings)
+
+
 def draw_orders(context: brainlens.Context, n_permutations: int, n_stimuli: int) -> Tensor:
     """Return random orders of the stimuli, the same for all sites; int64."""
     rng = context.rng()

@@ -53,17 +53,17 @@ def roi_score(
         compare.blocks(pairs, memory_mb=params.memory_mb, device=context.device), label="scoring ROIs"
     ):
         inside = mask[:, block.sites].T.astype(np.float64)
-        values = _scores(compare.sums_of(block), block, showings)
+        values = _scores(pairs, compare.sums_of(block), block, showings)
         known = ~np.isnan(values)
         counts += (known @ inside).astype(np.int64)
         sums["score"][:, 0] += np.nan_to_num(values) @ inside
         for number, shuffled in enumerate(compare.shuffled_sums(block, orders)):
-            found = _scores(shuffled, block, showings)[:2]
+            found = _scores(pairs, shuffled, block, showings)[:2]
             sums["null"][:2, number] += np.where(known[:2], np.nan_to_num(found), 0) @ inside
         # Some resamples at a time: each takes as much room as the scores of all sites.
         for start in range(0, len(drawn), RESAMPLES):
             rows = slice(start, start + RESAMPLES)
-            found = _scores(compare.drawn_sums(block, drawn[rows]), block, showings)
+            found = _scores(pairs, compare.drawn_sums(block, drawn[rows]), block, showings)
             sums["drawn"][:, rows] += np.where(known[:, None], np.nan_to_num(found), 0) @ inside
     if not counts[0].any():
         raise brainlens.DimensionError(
@@ -72,9 +72,9 @@ def roi_score(
     return _as_scores(pairs, names, sums, counts, params)
 
 
-def _scores(sums: compare.Sums, block: compare.Block, showings: np.ndarray) -> np.ndarray:
+def _scores(pairs: compare.Pairs, sums: compare.Sums, block: compare.Block, showings: np.ndarray) -> np.ndarray:
     """Return the metrics of each site; first dim metric, last dim site; float64."""
-    ceiling = compare.noise_ceiling(sums, block.within, showings)
+    ceiling = compare.ceiling_of(pairs, block, sums, showings)
     return torch.stack([compare.correlation(sums), compare.r_squared(sums), ceiling]).cpu().numpy()
 
 

@@ -63,13 +63,9 @@ def score(
     ):
         sums = compare.sums_of(block)
         found = compare.correlation(sums)
-        ceiling = compare.noise_ceiling(sums, block.within, showings).cpu().numpy()
-        if "ncsnr" in pairs.measured.coords and (showings == 1).all():
-            signal = pairs.measured["ncsnr"].values[block.sites] ** 2
-            ceiling = signal / (signal + 1)
         maps["correlation"][block.sites] = found.cpu().numpy()
         maps["r2"][block.sites] = compare.r_squared(sums).cpu().numpy()
-        maps["noise_ceiling"][block.sites] = ceiling
+        maps["noise_ceiling"][block.sites] = compare.ceiling_of(pairs, block, sums, showings).cpu().numpy()
         if params.n_permutations:
             reached = torch.zeros_like(found)
             for shuffled in compare.shuffled_sums(block, orders):

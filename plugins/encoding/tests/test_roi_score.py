@@ -36,6 +36,19 @@ def test_means_are_those_of_the_maps(scored, registry, study):
         assert int(scored["n"].sel(metric="r2", roi=roi)) == 10
 
 
+def test_ncsnr_stands_in_for_repetitions(registry, study):
+    response = study["response"]
+    once = response.isel(trial=np.flatnonzero(response["repetition"].values == 0)).drop_vars("noise_ceiling")
+    registry.put("once", once.assign_coords(ncsnr=("voxel", np.linspace(0.5, 2, 30, dtype=np.float32))))
+    registry.fit("encoding.ridge", features="target", response="response", alphas=(10.0,), name="m")
+    registry.predict("m", features="target", name="p")
+    given = {"predicted": "p", "measured": "once", "n_permutations": 0, "n_resamples": 100}
+    found = registry[registry.compute("encoding.roi_score", **given)].sel(metric="noise_ceiling", roi="all sites")
+    expected = np.mean(np.linspace(0.5, 2, 30) ** 2 / (1 + np.linspace(0.5, 2, 30) ** 2))
+    for name in ("score", "ci_low", "ci_high"):
+        assert float(found[name]) == pytest.approx(expected, rel=1e-5)
+
+
 def test_intervals_hold_the_scores(scored):
     found = scored.sel(metric="r2", roi=["V1", "FFA"])
     assert (found["ci_low"] < found["score"]).all()
