@@ -160,6 +160,32 @@ def test_processes_come_to_the_same_numbers(study):
     np.testing.assert_array_equal(apart["p_value"], alone["p_value"])
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("mode", ["alone", "left_out"])
+def test_a_cluster_shares_subjects_and_regions_and_comes_to_the_same_numbers(study, monkeypatch, mode):
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed: no cluster is tried")
+    # A worker is a process of its own, and starts with the threads that it is told here.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    responses = [study["response"], study["response"].assign_attrs(subject="other")]
+    alone = scored(study, response=responses, n_permutations=9, mode=mode)
+    done = []
+
+    class Watch(distributed.diagnostics.plugin.SchedulerPlugin):
+        def transition(self, key, start, finish, *args, **kwargs):
+            if finish == "memory":
+                done.append(kwargs.get("worker"))
+
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        cluster.scheduler.add_plugin(Watch())
+        apart = scored(study, response=responses, n_permutations=9, mode=mode, n_workers=1)
+    assert len(set(done) - {None}) == 2, "both workers take part"
+    xr.testing.assert_allclose(apart, alone, rtol=1e-9)
+    np.testing.assert_array_equal(apart["p_value"], alone["p_value"])
+
+
 def test_processes_pass_on_what_is_wrong(study):
     stuck = study["response"].copy(deep=True)
     stuck["response"].values[:, 3] = 1
