@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import brainlens
 from brainlens_roi.attach_params import AttachParams
-from brainlens_roi.guide_params import GuideParams
+from brainlens_roi.guide_params import ActivationParams, GuideParams
 from brainlens_roi.params import (
     ConceptParams,
     DecodeParams,
@@ -138,6 +138,19 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             uses_device=True,
             calls={"generator": "generator", "embedder": "embedder"},
             citations=(_BRAIN_DIVE,),
+        ),
+        brainlens.Component(
+            name="roi.activation",
+            role="analysis",
+            summary="How much an encoder says that images drive the ROIs that they are of, against a baseline.",
+            version="1",
+            target="brainlens_roi.activation:score_activation",
+            params=ActivationParams,
+            inputs={"images": "image", "model": "model", "baseline": brainlens.Input("image", optional=True)},
+            output=("score",),
+            uses_device=True,
+            calls={"embedder": "embedder"},
+            citations=(_BRAIN_DIVE, _PERMUTATION),
         ),
         brainlens.Component(
             name="roi.concepts",

@@ -163,7 +163,10 @@ def make_guide(
 
 
 def predict_activation(weights: np.ndarray, encoder: brainlens.Encoder, features: xr.Dataset) -> np.ndarray:
-    """Return the activation that an encoder predicts of each trial, in SDs from the mean; (trial,), float32."""
+    """Return the activation that an encoder predicts of each trial, in SDs from the mean; float32.
+
+    Weights (site,) give (trial,), weights (site, activation) give (trial, activation).
+    """
     mean = encoder.frame["training_mean"].values.astype(np.float64)
     values = encoder.predict(features)["response"].values.astype(np.float64) - mean
     found: np.ndarray = (values @ weights).astype(np.float32)

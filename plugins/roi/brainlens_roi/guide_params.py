@@ -1,4 +1,4 @@
-"""Parameters of `roi.guide`."""
+"""Parameters of `roi.guide` and of `roi.activation`, which judges."""
 
 from __future__ import annotations
 
@@ -42,4 +42,15 @@ class GuideParams(brainlens.Params):
         False,
         description="Condition every image on an embedding of 'embedding', drawn at random; else on zeros, which is "
         "nothing to a generator (as published).",
+    )
+
+
+class ActivationParams(brainlens.Params):
+    """Parameters of `roi.activation`."""
+
+    embedder: str = Field("mini.image", description="Embedder of the space that the model was fitted from.")
+    embedder_params: dict[str, Any] = Field({}, description="Its parameters, as the features were made.")
+    n_resamples: int = Field(2000, ge=100, description="Bootstrap samples of images behind each interval.")
+    n_permutations: int = Field(
+        1000, ge=0, description="How often images are exchanged with those that they are compared with; 0: no p-value."
     )
