@@ -189,7 +189,7 @@ def test_a_schema_that_is_no_json_schema_is_named(plugin_folder):
     [
         (
             "def Decoder(*, params, context): pass\ndef look(*, params, context): pass",
-            "component 'acme': expected 'brainlens_acme_decoder:look' to take (pixels, params, context): got an unexpected",
+            "component 'acme': expected 'brainlens_acme_decoder:look' to take (pixels, params, context): got",
         ),
         (
             "def Decoder(*, params, context): pass",
