@@ -14,8 +14,9 @@ $(VENV)/.installed: requirements.lock requirements-dev.txt pyproject.toml $(wild
 demo: $(VENV)/.installed
 	$(BIN)/brainlens demo demo
 
+# One process for each core, and a file of tests in one of them; more threads than cores would only wait for each other.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=8 --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
