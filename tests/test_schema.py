@@ -287,7 +287,7 @@ CIRCLE.append(CIRCLE)
         {1: "a"},
         {"a": {2: "b"}},
         [{"a": {None: 1}}],
-        {"a", "b"},
+        {"a"},
         b"bytes",
         1j,
         object,
