@@ -41,7 +41,8 @@ class GuideParams(brainlens.Params):
     conditioned: bool = Field(
         False,
         description="Condition every image on an embedding of 'embedding', drawn at random; else on zeros, which is "
-        "nothing to a generator (as published).",
+        "nothing to most generators (as published; set guidance to 1 in generator_params then, which is twice as "
+        "fast).",
     )
 
 

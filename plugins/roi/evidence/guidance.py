@@ -194,6 +194,9 @@ def guided(
 ) -> xr.Dataset:
     """Return images of every ROI at a scale."""
     given = {"rois": ROIS, "n_images": N_IMAGES, "images_at_once": N_IMAGES, "seed": seed, "device": "cpu", **more}
+    if not more.get("conditioned"):
+        # Without a condition there is nothing to go beyond.
+        given["generator_params"] = {"guidance": 1.0}
     return registry[registry.compute("roi.guide", model=model, embedding=embedding, scale=scale, **given)].load()
 
 
