@@ -16,6 +16,8 @@ from torch import Tensor
 
 # Up to this size Gram matrices are summed and decomposed in float64; above it, that takes minutes.
 DOUBLE_UP_TO = 4096
+# In how many blocks of rows a triangular factor is multiplied: more leave more zeros out, and are slower each.
+BLOCKS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class Fold:
     held_out
         Predicts held-out trials from coordinates in the basis; dims (trial, n_basis). Where these are more rows than
         columns, a square factor with the same inner products stands for it, and `tall` is true.
+    triangular
+        Whether that factor is zero below its diagonal.
     """
 
     rows: slice
@@ -68,6 +72,7 @@ class Fold:
     offset: Tensor
     held_out: Tensor
     tall: bool
+    triangular: bool
 
 
 def make_problem(
@@ -133,7 +138,7 @@ def score_sites(
                 errors[row] += torch.addmm(left, fold.held_out, shrunk, alpha=-1).square_().sum(0)
             else:
                 # |y - Hd|^2 without the rows of H: of many held-out trials only inner products are needed.
-                predicted = (fold.held_out @ shrunk).square_().sum(0)
+                predicted = _squared_length(fold, shrunk)
                 errors[row] += (squares + predicted).sub_(shrunk.mul_(shared).sum(0), alpha=2).clamp_(min=0)
     return errors, null
 
@@ -192,12 +197,13 @@ def _primal_fold(problem: Problem, gram: Tensor, own: Tensor, root: Tensor, rows
     eigenvalues, vectors = _decompose(gram - own - n_train * torch.outer(mean, mean))
     turned = vectors.T @ mean
     tall = len(left) > left.shape[1]
+    triangular = False
     if tall:
         inner = vectors.T @ own @ vectors + (2 * n_train + len(left)) * torch.outer(turned, turned)
-        held_out = _root_of(inner)
+        held_out, triangular = _root_of(inner)
     else:
         held_out = (left * root - mean) @ vectors
-    return _finish(rows, eigenvalues, vectors.T * root, n_train * turned, held_out, tall=tall)
+    return _finish(rows, eigenvalues, vectors.T * root, n_train * turned, held_out, tall=tall, triangular=triangular)
 
 
 def _dual_fold(gram: Tensor, rows: tuple[int, int]) -> Fold:
@@ -209,12 +215,13 @@ def _dual_fold(gram: Tensor, rows: tuple[int, int]) -> Fold:
     held_out = (across - across.mean(1, keepdim=True) - mean + mean.mean()) @ vectors
     basis = gram.new_zeros((len(eigenvalues), len(gram)))
     basis[:, others] = vectors.T
-    return _finish(rows, eigenvalues, basis, vectors.sum(0), held_out, tall=False)
+    return _finish(rows, eigenvalues, basis, vectors.sum(0), held_out)
 
 
 def _finish(
-    rows: tuple[int, int], eigenvalues: Tensor, basis: Tensor, offset: Tensor, held_out: Tensor, *, tall: bool
-) -> Fold:
+    rows: tuple[int, int], eigenvalues: Tensor, basis: Tensor, offset: Tensor, held_out: Tensor, *,
+    tall: bool = False, triangular: bool = False,
+) -> Fold:  # fmt: skip
     return Fold(
         rows=slice(*rows),
         eigenvalues=eigenvalues.float(),
@@ -222,11 +229,31 @@ def _finish(
         offset=offset.float(),
         held_out=held_out.float(),
         tall=tall,
+        triangular=triangular,
     )
 
 
-def _root_of(inner: Tensor) -> Tensor:
-    """Return a square matrix with the given inner products of its columns, also where some columns depend on others."""
+def _squared_length(fold: Fold, coordinates: Tensor) -> Tensor:
+    """Return the squared length of what coordinates (n_basis, site) predict; (site,).
+
+    This product is most of the work of choosing a penalty. Of a triangular factor the zeros are left out, block by
+    block, which saves two fifths of it.
+    """
+    if not fold.triangular:
+        return (fold.held_out @ coordinates).square_().sum(0)
+    total = coordinates.new_zeros(coordinates.shape[1])
+    size = -(-len(fold.held_out) // BLOCKS)
+    for start in range(0, len(fold.held_out), size):
+        rows = fold.held_out[start : start + size, start:]
+        total += (rows @ coordinates[start:]).square_().sum(0)
+    return total
+
+
+def _root_of(inner: Tensor) -> tuple[Tensor, bool]:
+    """Return a square matrix with the given inner products of its columns, and whether it is upper triangular.
+
+    Columns may depend on others.
+    """
     factor, failed = torch.linalg.cholesky_ex(inner)
     if failed:
         raised = inner.clone()
@@ -234,8 +261,8 @@ def _root_of(inner: Tensor) -> Tensor:
         factor, failed = torch.linalg.cholesky_ex(raised)
     if failed:
         eigenvalues, vectors = _decompose(inner)
-        return eigenvalues.sqrt()[:, None] * vectors.T
-    return factor.T
+        return eigenvalues.sqrt()[:, None] * vectors.T, False
+    return factor.T, True
 
 
 def _scaled_gram(problem: Problem, scaling: Tensor) -> Tensor:
