@@ -1,4 +1,6 @@
-"""Run all benchmarks, print a table, and write `bench/results.json`: name, ratio, target, holds.
+"""Run benchmarks, print a table, and write `bench/results.json`: name, ratio, target, holds.
+
+Those that are named replace their lines and leave the others as they were.
 
 Every figure is a ratio to a peer or a limit that is measured in the same process, round by round; the median of the
 rounds counts. Run it on a quiet machine: `make bench`.
@@ -11,6 +13,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -45,9 +48,15 @@ def main() -> int:
             results.append(result)
             verdict = "holds" if result["holds"] else "MISSED"
             print(f"{result['name']:<46} {result['ratio']:8.3f}  target {result['target']:<6} {verdict}", flush=True)
-    if not arguments.names:
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    arguments.out.write_text(json.dumps(_renewed(arguments.out, results, checks), indent=1) + "\n")
     return 0 if all(result["holds"] for result in results) else 1
+
+
+def _renewed(out: Path, results: list[dict[str, Any]], checks: list[Check]) -> list[dict[str, Any]]:
+    """Return new results with those that were not measured now, in the order of the checks."""
+    before = json.loads(out.read_text("utf-8")) if out.exists() else []
+    known = {result["name"]: result for result in [*before, *results]}
+    return [known[check.name] for check in checks if check.name in known]
 
 
 if __name__ == "__main__":
