@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,9 +86,8 @@ class FittedEncoder:
             If what it returns is not as described in `Trainable.differentiate`.
         """
         rows = self._rows(features)
-        several = bool(self.component.inputs["features"].many)
-        if self.component.inputs["response"].many:
-            several = False
+        # An encoder of several subjects takes one space, in several datasets.
+        several = self.component.inputs["features"].many and not self.component.inputs["response"].many
         with guarded(self.work.host, self.component, "being differentiated"):
             made = self.trainable.differentiate(rows if several else rows[0])
         if not isinstance(made, Differentiated):
@@ -149,5 +148,8 @@ def load_encoder(work: Workplace, model: str, context: Context) -> FittedEncoder
         )
     refuse_several_subjects(frame, model=model, asked="model")
     frame = frame.load()
-    trainable = load_trainable(work, model, frame, component, params=params, context=context)
+    # Its own device, as in predict, and not the scratch folder of the analysis, where a fit looks for files of its own.
+    device = context.device if component.uses_device else "cpu"
+    own = replace(context, device=device, quiet=True, scratch=None)
+    trainable = load_trainable(work, model, frame, component, params=params, context=own)
     return FittedEncoder(name=model, frame=frame, component=component, work=work, trainable=trainable)

@@ -167,3 +167,10 @@ def test_a_dataset_in_place_of_a_derivative_is_refused(work: Any) -> None:
     text = "component 'toy.bare': expected differentiate to return a brainlens.Differentiated, found Dataset."
     with pytest.raises(brainlens.PluginError, match=re.escape(text)):
         load(work, "toy.bare").differentiate(work[0]["one"].load())
+
+
+def test_it_has_the_device_that_its_component_uses_and_no_scratch_folder(work: Any, tmp_path: Path) -> None:
+    load(work, "toy.linear")
+    context = brainlens.Context(device="cuda:0", scratch=tmp_path, quiet=False)
+    own = load_encoder(work[1], "model", context).trainable.context
+    assert (own.device, own.scratch, own.quiet) == ("cpu", None, True)
