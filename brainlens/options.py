@@ -20,12 +20,15 @@ def component_options(component: Component) -> list[click.Parameter]:
     for key, wanted in component.inputs.items():
         several = ", several separated by commas, or the option several times" if wanted.many else ""
         text = f"Name of a stored {wanted.kind}{several}.{' [optional]' if wanted.optional else ''}"
-        options.append(click.Option([_flag(key), key], help=text, multiple=wanted.many))
+        options.append(click.Option([_flag(key), key], help=text, multiple=True))
     for key, info in component.params.model_fields.items():
         default = "" if info.is_required() else f" [default: {_shown(info.get_default(call_default_factory=True))}]"
         options.append(
             click.Option(
-                [_flag(key), key], help=f"{info.description or ''}{default}", metavar=_type_word(info.annotation)
+                [_flag(key), key],
+                help=f"{info.description or ''}{default}",
+                metavar=_type_word(info.annotation),
+                multiple=True,
             )
         )
     return options
@@ -51,15 +54,33 @@ def common_options(*, device: bool) -> list[click.Parameter]:
 
 
 def given_options(component: Component, options: dict[str, Any]) -> dict[str, Any]:
-    """Drop what was not given, and split the values of options that take several."""
+    """Drop what was not given, split the values of options that take several, and refuse others that come twice.
+
+    Options of a component may be given several times, so that none of them is lost without a word.
+
+    Raises
+    ------
+    ParameterError
+        If an option that takes one value is given twice, or JSON cannot be read.
+    """
     given = {key: value for key, value in options.items() if value not in (None, ())}
     for key, value in given.items():
-        if isinstance(value, tuple):
-            given[key] = [name for text in value for name in _parse_several(key, text, None)]
         several = key in component.inputs and component.inputs[key].many
         annotation = component.params.model_fields[key].annotation if key in component.params.model_fields else None
-        if isinstance(value, str) and (several or _takes_several(annotation)):
-            given[key] = _parse_several(key, value, annotation)
+        # Options that are the verb's own take several where they come as a tuple.
+        own = key not in component.inputs and key not in component.params.model_fields
+        several = several or _takes_several(annotation) or (own and isinstance(value, tuple))
+        if not isinstance(value, str | tuple):
+            continue
+        texts = value if isinstance(value, tuple) else (value,)
+        found = [_parse_several(key, text, annotation) if several else text for text in texts]
+        if len(found) > 1 and (not several or any(isinstance(each, dict) for each in found)):
+            raise ParameterError(f"{_flag(key)}: expected once, found {len(found)} times. Leave all but one out.")
+        given[key] = (
+            found[0]
+            if len(found) == 1
+            else [each for part in found for each in (part if isinstance(part, list) else [part])]
+        )
     return given
 
 

@@ -40,7 +40,7 @@ def given(**options: Any) -> dict[str, Any]:
     return given_options(COMPONENT, options)
 
 
-def parsed(**options: str) -> Any:
+def parsed(**options: Any) -> Any:
     """Return parameters as the command line makes them."""
     return make_params(COMPONENT, given(**{"path": "p", **options}))
 
@@ -105,9 +105,24 @@ def test_several_names_are_split() -> None:
     assert given(gallery_set=(), first="d") == {"first": "d"}
 
 
-def test_only_an_input_that_takes_several_may_be_given_again() -> None:
-    options = {option.name: option for option in component_options(COMPONENT)}
-    assert [name for name, option in options.items() if option.multiple] == ["gallery_set"]  # type: ignore[attr-defined]
+def test_what_takes_several_may_be_given_again_and_nothing_of_it_is_lost() -> None:
+    assert all(option.multiple for option in component_options(COMPONENT))  # type: ignore[attr-defined]
+    assert parsed(words=("V1", "FFA > OFA, V2")).words == ("V1", "FFA > OFA", "V2")
+    assert parsed(words=('["a,b"]', "c")).words == ("a,b", "c")
+    assert parsed(numbers=("1", "2,3")).numbers == (1.0, 2.0, 3.0)
+    assert parsed(either=("x", "y")).either == ("x", "y")
+    assert parsed(either=("x",)).either == "x"
+    assert given(first=("a",), gallery_set=("b",)) == {"first": "a", "gallery_set": ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("count", ("1", "2")), ("word", ("a", "a")), ("first", ("a", "b")), ("mapping", ('{"a": 1}', '{"b": 2}'))],
+)
+def test_what_takes_one_is_refused_when_it_is_given_again(name: str, values: tuple[str, ...]) -> None:
+    with pytest.raises(brainlens.ParameterError) as caught:
+        given(**{name: values})
+    assert str(caught.value) == f"--{name}: expected once, found 2 times. Leave all but one out."
 
 
 @pytest.mark.parametrize("text", ["[1, 2", '{"a": }'])
