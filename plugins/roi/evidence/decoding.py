@@ -8,24 +8,19 @@ model of a visual cortex. The data of Haxby et al. (2001) are real; HAXBY says w
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import torch
 import xarray as xr
 from brainlens_roi.decode import decode
 from brainlens_roi.params import DecodeParams
+from seeds import HERE, Entries, run
 
 import brainlens
 from brainlens.testing import synthetic_study
 
-HERE = Path(__file__).parent
 HAXBY = HERE.parents[3] / "shared/data/haxby2001_pymvpa"
 SUBJECT: dict[str, Any] = {"n_stimuli": 600, "n_shared": 150, "n_voxels": 2000}
 # What each region is tuned to in the simulation; None: none of the seven kinds of object.
@@ -169,9 +164,8 @@ def measure_nulls() -> dict[str, Any]:
     return found
 
 
-def write(entries: dict[str, Any]) -> None:
-    """Write values as JSON, and the tables."""
-    (HERE / "decoding.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+def tables(entries: Entries) -> list[str]:
+    """Return the tables of what was measured."""
     seeds = sorted((seed for seed in entries if seed.isdigit()), key=int)
     subjects = [entries[seed] for seed in seeds]
     lines = ["# Decoding region by region", "", "Written by decoding.py. Intervals and tests are in decoding.json.", ""]
@@ -181,7 +175,7 @@ def write(entries: dict[str, Any]) -> None:
         lines += null_lines(entries["nulls"])
     if "haxby" in entries:
         lines += haxby_lines(entries["haxby"])
-    (HERE / "decoding.md").write_text("\n".join(lines) + "\n", "utf-8")
+    return lines
 
 
 def simulated_lines(subjects: list[dict[str, Any]], seeds: list[str]) -> list[str]:
@@ -294,25 +288,12 @@ def haxby_lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def main() -> None:
-    """Measure the seeds that were asked for and the real data, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="*", type=int)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    file = HERE / "decoding.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in [name for name in (*map(str, options.seeds), "nulls", "haxby") if name not in entries]:
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            registry = brainlens.open(Path(folder) / "study.zarr", quiet=True)
-            if seed == "nulls":
-                entries[seed] = measure_nulls()
-            else:
-                entries[seed] = measure_haxby(registry, HAXBY) if seed == "haxby" else measure(registry, int(seed))
-        write(entries)
-        print(f"{seed}: {time.perf_counter() - started:.0f} s", flush=True)
+def part(registry: brainlens.Registry, name: str) -> Any:
+    """Return what is measured under a name: a seed, the nulls, or the real data."""
+    if name == "nulls":
+        return measure_nulls()
+    return measure_haxby(registry, HAXBY) if name == "haxby" else measure(registry, int(name))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "decoding", part, tables, further=("nulls", "haxby"))

@@ -1,6 +1,6 @@
 """Whether images that `roi.guide` paints drive the true simulated brain, not only the encoder that guided them.
 
-    python guidance.py SEED [SEED ...] [--scales SCALE ...]
+    python guidance.py SEED [SEED ...]
 
 Writes guidance.json, kept from earlier calls, guidance.md, and a gallery of the first seed. Everything here is
 simulated: rendered scenes, a known model of a visual cortex, and the small generator that comes with brainlens. The
@@ -9,28 +9,21 @@ scale of the tables was chosen on seed 100, by the independent encoder.
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from brainlens_mini.image_text import differentiate_images
 from brainlens_mini.params import ImageParams
 from brainlens_roi.guide import predict_activation, read_activations
 from brainlens_simulate.pyramid import build_pyramid
+from seeds import HERE, Entries, run
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 import brainlens
 from brainlens.fitted import load_encoder
 
-HERE = Path(__file__).parent
 SUBJECT: dict[str, Any] = {"n_stimuli": 3000, "n_shared": 300, "n_voxels": 2000, "n_repetitions": 2}
 # What each region is tuned to in the simulation, in the judge's words.
 TUNED = {"OFA": "face", "FFA": "face", "EBA": "body", "VWFA": "word", "food": "food"}
@@ -97,7 +90,7 @@ class Brain:
         return (made["response"].values - self.mean[rows]) @ self.weights[roi][rows]
 
 
-def measure(registry: brainlens.Registry, seed: int, scales: tuple[float, ...], *, gallery: bool) -> dict[str, Any]:
+def measure(registry: brainlens.Registry, seed: int) -> dict[str, Any]:
     """Return what A, B and the true brain say of every kind of image of every ROI."""
     registry.ingest("simulate", "sim", seed=seed, subject="sim", **SUBJECT)
     registry.compute("mini.image", stimuli="sim/images", name="clip", device="cpu")
@@ -127,7 +120,7 @@ def measure(registry: brainlens.Registry, seed: int, scales: tuple[float, ...], 
         kinds.setdefault("scenes", {})[roi] = scenes["image"].values[top[roi][:N_BEST]]
         kinds.setdefault("scenes, equal budget", {})[roi] = scenes["image"].values[budget]
         found["ROIs"][roi]["best scene"] = {"true": float(brain.known[roi][new].max())}
-    for scale in scales:
+    for scale in SCALES:
         made = guided(registry, "A", scale, seed)
         kinds[f"guided, {scale:g}" if scale else "unguided"] = best_of(made)
         if scale == CHOSEN:
@@ -138,10 +131,11 @@ def measure(registry: brainlens.Registry, seed: int, scales: tuple[float, ...], 
         for roi in ROIS:
             stored = registry.put(f"top/{scale:g}/{ROIS.index(roi)}", natural["clip"].isel(stimulus=top[roi]))
             kinds[name] |= best_of(guided(registry, "A", scale, seed, rois=(roi,), embedding=stored, conditioned=True))
-    if gallery:
+    sheet = HERE / "guidance.png"
+    if not sheet.exists():
         shown = ("scenes", "unguided", f"guided, {CHOSEN:g}", "guided, from scenes")
         rows = [(roi, np.concatenate([kinds[kind][roi][:2] for kind in shown])) for roi in ROIS]
-        (HERE / "guidance.png").write_bytes(brainlens.contact_sheet(rows))
+        sheet.write_bytes(brainlens.contact_sheet(rows))
     kinds["ascent"] = {roi: ascend(kinds["unguided"][roi], encoders["A"], weights["A"][roi], context) for roi in ROIS}
     judged = natural["judge"]["embedding"].values
     met = np.isin(natural["judge"]["stimulus"].values, halves[0])
@@ -254,9 +248,8 @@ def as_images(pixels: np.ndarray) -> xr.Dataset:
     return xr.Dataset({"image": (("trial", "y", "x", "rgb"), pixels)}, labels, {"schema": "image.v1"})
 
 
-def write(entries: Mapping[str, Any]) -> None:
-    """Write values as JSON, and the tables."""
-    (HERE / "guidance.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+def tables(entries: Entries) -> list[str]:
+    """Return the tables of what was measured."""
     seeds = sorted(entries, key=int)
     lines = [*ABOUT, f"Seeds {', '.join(seeds)}; mean over seeds +- SD over seeds. Written by guidance.py.", ""]
 
@@ -294,28 +287,8 @@ def write(entries: Mapping[str, Any]) -> None:
         cells.append(f"{np.mean([mean(roi, kind, 'named') for roi in TUNED]):.2f}")
         cells.append(f"{np.mean([mean(roi, kind, 'distance') for roi in rois]):.2f}")
         lines.append(f"| {kind} | {' | '.join(cells)} |")
-    (HERE / "guidance.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def main() -> None:
-    """Measure the seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    parser.add_argument("--scales", nargs="+", type=float, default=SCALES)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    file = HERE / "guidance.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in options.seeds:
-        if str(seed) in entries:
-            continue
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            registry = brainlens.open(Path(folder) / "study.zarr", quiet=True)
-            entries[str(seed)] = measure(registry, seed, tuple(options.scales), gallery=not entries)
-        write(entries)
-        print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "guidance", lambda registry, seed: measure(registry, int(seed)), tables)

@@ -10,21 +10,15 @@ each kind.
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from brainlens_simulate.pyramid import build_pyramid, pyramid_channels
+from seeds import Entries, run
 
 import brainlens
 
-HERE = Path(__file__).parent
 SUBJECT: dict[str, Any] = {"n_stimuli": 900, "n_shared": 100, "n_voxels": 2000}
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 QUOTED = tuple(f"'{name}'" for name in QUADRANTS)
@@ -121,9 +115,8 @@ def shuffled(patterns: xr.Dataset, rng: np.random.Generator) -> xr.Dataset:
     return patterns.assign(pattern=(patterns["pattern"].dims, moved.astype(np.float32)))
 
 
-def write(entries: dict[str, dict[str, dict[str, float]]]) -> None:
-    """Write values as JSON, and the table."""
-    (HERE / "layout.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+def tables(entries: Entries) -> list[str]:
+    """Return the tables of what was measured."""
     seeds = sorted(entries, key=int)
     lines = [*ABOUT, f"Seeds {', '.join(seeds)}; mean over seeds +- SD over seeds. Written by layout.py.", ""]
     columns = ("light", "contrast", "kind", "moves layout", "moves kinds")
@@ -135,27 +128,8 @@ def write(entries: dict[str, dict[str, dict[str, float]]]) -> None:
             spread = f" +- {values.std(ddof=1):.2f}" if len(values) > 1 else ""
             cells.append("" if np.isnan(values).any() else f"{values.mean():.2f}{spread}")
         lines.append(f"| {row} | {' | '.join(cells)} |")
-    (HERE / "layout.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def main() -> None:
-    """Measure the seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    file = HERE / "layout.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in options.seeds:
-        if str(seed) in entries:
-            continue
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            registry = brainlens.open(Path(folder) / "study.zarr", quiet=True)
-            entries[str(seed)] = measure(registry, seed)
-        write(entries)
-        print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "layout", lambda registry, seed: measure(registry, int(seed)), tables)

@@ -7,20 +7,14 @@ Writes lesions.json, kept from earlier calls, and lesions.md. Everything here is
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
+from seeds import Entries, run
 
 import brainlens
 
-HERE = Path(__file__).parent
 SUBJECT: dict[str, Any] = {"n_stimuli": 600, "n_shared": 150, "n_voxels": 2000}
 OWN = {"FFA + OFA": "face", "EBA + FBA": "body", "VWFA": "word", "food": "food"}
 REGIONS = (*OWN, "PPA + OPA + RSC", "V1", "V2", "V3", "V4", "control")
@@ -69,9 +63,8 @@ def measure(registry: brainlens.Registry, seed: int) -> dict[str, Any]:
     return found
 
 
-def write(entries: dict[str, Any]) -> None:
-    """Write values as JSON, and the tables."""
-    (HERE / "lesions.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+def tables(entries: Entries) -> list[str]:
+    """Return the tables of what was measured."""
     subjects = list(entries.values())
 
     def mean(form: str, name: str, region: str, metric: str) -> float:
@@ -111,26 +104,8 @@ def write(entries: dict[str, Any]) -> None:
             cells = [region, OWN.get(region, "-"), f"{mean(form, 'score', region, 'change'):.3f}"]
             cells += [f"{mean(form, 'drop', region, concept):.3f}" for concept in CONCEPTS]
             lines.append(f"| {' | '.join(cells)} |")
-    (HERE / "lesions.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def main() -> None:
-    """Measure the seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    file = HERE / "lesions.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in options.seeds:
-        if str(seed) in entries:
-            continue
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            entries[str(seed)] = measure(brainlens.open(Path(folder) / "study.zarr", quiet=True), seed)
-        write(entries)
-        print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "lesions", lambda registry, seed: measure(registry, int(seed)), tables)

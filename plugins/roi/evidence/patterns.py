@@ -8,20 +8,14 @@ simulated: rendered scenes, a known model of a visual cortex, ridge, and the sma
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
+from seeds import HERE, Entries, run
 
 import brainlens
 
-HERE = Path(__file__).parent
 SUBJECT: dict[str, Any] = {"n_stimuli": 900, "n_shared": 100, "n_voxels": 2000}
 # What each region is tuned to in the simulation, in the judge's words.
 TUNED = {"OFA": "face", "FFA": "face", "EBA": "body", "FBA": "body", "VWFA": "word", "food": "food"}
@@ -83,9 +77,8 @@ def judge(registry: brainlens.Registry, images: xr.Dataset, form: str) -> dict[s
     }
 
 
-def write(entries: dict[str, dict[str, dict[str, dict[str, float]]]]) -> None:
-    """Write values as JSON, and the tables."""
-    (HERE / "patterns.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+def tables(entries: Entries) -> list[str]:
+    """Return the tables of what was measured."""
     seeds = ", ".join(sorted(entries, key=int))
     lines = [*ABOUT, f"Seeds {seeds}. Written by patterns.py.", ""]
     columns = [f"{form}, {what}" for form in (*FORMS, "shuffled") for what in ("share", "right")]
@@ -107,26 +100,8 @@ def write(entries: dict[str, dict[str, dict[str, dict[str, float]]]]) -> None:
             most = max(means, key=lambda kind: means[kind])
             cells.append(f"{most} {means[most]:.2f}")
         lines.append(f"| {roi} | {' | '.join(cells)} |")
-    (HERE / "patterns.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def main() -> None:
-    """Measure the seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    file = HERE / "patterns.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in options.seeds:
-        if str(seed) in entries:
-            continue
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory() as folder:
-            entries[str(seed)] = measure(brainlens.open(Path(folder) / "study.zarr", quiet=True), seed)
-        write(entries)
-        print(f"seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, "patterns", lambda registry, seed: measure(registry, int(seed)), tables)
