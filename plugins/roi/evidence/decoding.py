@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from brainlens_roi.decode import decode
 from brainlens_roi.params import DecodeParams
-from seeds import HERE, Entries, run
+from seeds import HERE, Entries, measure_seeds
 
 import brainlens
 from brainlens.testing import synthetic_study
@@ -296,4 +296,4 @@ def part(registry: brainlens.Registry, name: str) -> Any:
 
 
 if __name__ == "__main__":
-    run(__doc__, "decoding", part, tables, further=("nulls", "haxby"))
+    measure_seeds(__doc__, "decoding", part, tables, further=("nulls", "haxby"))

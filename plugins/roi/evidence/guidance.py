@@ -17,7 +17,7 @@ from brainlens_mini.image_text import differentiate_images
 from brainlens_mini.params import ImageParams
 from brainlens_roi.guide import predict_activation, read_activations
 from brainlens_simulate.pyramid import build_pyramid
-from seeds import HERE, Entries, run
+from seeds import HERE, Entries, measure_seeds
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -291,4 +291,4 @@ def tables(entries: Entries) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(__doc__, "guidance", lambda registry, seed: measure(registry, int(seed)), tables)
+    measure_seeds(__doc__, "guidance", lambda registry, seed: measure(registry, int(seed)), tables)

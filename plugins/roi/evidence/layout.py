@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from brainlens_simulate.pyramid import build_pyramid, pyramid_channels
-from seeds import Entries, run
+from seeds import Entries, measure_seeds
 
 import brainlens
 
@@ -132,4 +132,4 @@ def tables(entries: Entries) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(__doc__, "layout", lambda registry, seed: measure(registry, int(seed)), tables)
+    measure_seeds(__doc__, "layout", lambda registry, seed: measure(registry, int(seed)), tables)

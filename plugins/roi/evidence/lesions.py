@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from seeds import Entries, run
+from seeds import Entries, measure_seeds
 
 import brainlens
 
@@ -108,4 +108,4 @@ def tables(entries: Entries) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(__doc__, "lesions", lambda registry, seed: measure(registry, int(seed)), tables)
+    measure_seeds(__doc__, "lesions", lambda registry, seed: measure(registry, int(seed)), tables)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from seeds import HERE, Entries, run
+from seeds import HERE, Entries, measure_seeds
 
 import brainlens
 
@@ -104,4 +104,4 @@ def tables(entries: Entries) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(__doc__, "patterns", lambda registry, seed: measure(registry, int(seed)), tables)
+    measure_seeds(__doc__, "patterns", lambda registry, seed: measure(registry, int(seed)), tables)

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 Entries = Mapping[str, Any]
 
 
-def run(
+def measure_seeds(
     about: str,
     name: str,
     measure: Callable[[brainlens.Registry, str], Any],
