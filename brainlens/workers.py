@@ -8,6 +8,7 @@ import itertools
 import os
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,8 +75,9 @@ def spread(
             # Idle workers would keep what was shared, and one that ends by itself later may wait for ever.
             stack.callback(_end_workers)
         else:
-            options = {"backend": "dask", "client": client, "wait_for_workers_timeout": 60, "scatter": list(shared)}
-            calls = (joblib.delayed(_attempt)(function, item, *shared) for item in wanted)
+            sent = _Sent(shared)
+            options = {"backend": "dask", "client": client, "wait_for_workers_timeout": 60, "scatter": [sent]}
+            calls = (joblib.delayed(_attempt_sent)(function, item, sent) for item in wanted)
         stack.enter_context(joblib.parallel_config(**options))
         # One item for each task: items are large, and joblib would collect several to save on messages.
         parallel = joblib.Parallel(n_jobs=n_workers if client is None else -1, return_as="generator", batch_size=1)
@@ -127,6 +129,25 @@ def _read_shared(file: Path) -> tuple[Any, ...]:
     # Pickled as every argument of a process is, by this very call, in a folder that only this user can enter.
     found: tuple[Any, ...] = joblib.load(file, mmap_mode="c")
     return found
+
+
+class _Sent:
+    """What all calls share, on a cluster.
+
+    Dask names data by their content. The same data, sent again while the cluster is still forgetting them, are
+    forgotten as well, and whoever waits for them waits for ever; so all that is sent has a name of its own.
+    """
+
+    def __init__(self, shared: tuple[Any, ...]) -> None:
+        self.shared = shared
+        self.name = uuid.uuid4().hex
+
+    def __dask_tokenize__(self) -> str:
+        return self.name
+
+
+def _attempt_sent(function: Callable[..., Any], item: Any, sent: _Sent) -> Any:
+    return _attempt(function, item, *sent.shared)
 
 
 def _attempt(function: Callable[..., Any], item: Any, *shared: Any) -> Any:

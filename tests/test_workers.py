@@ -116,7 +116,7 @@ def test_a_cluster_makes_the_same() -> None:
     distributed = pytest.importorskip("distributed")
     values = np.arange(300_000.0)
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         assert workers.find_client() is not None
@@ -124,3 +124,25 @@ def test_a_cluster_makes_the_same() -> None:
         with pytest.raises(brainlens.DimensionError, match="^item: expected any but 3, found 3.$"):
             list(brainlens.spread(refuse_three, range(9), n_workers=1))
     assert made == [scale(item, values, 0.5) for item in range(9)]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_the_same_is_shared_again_and_again_and_nobody_waits_for_what_was_forgotten() -> None:
+    distributed = pytest.importorskip("distributed")
+    values = np.arange(1000.0)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster),
+    ):
+        for _ in range(12):
+            made = list(brainlens.spread(scale, range(3), (values, 0.5), n_workers=1))
+            assert made == [scale(item, values, 0.5) for item in range(3)]
+
+
+def test_all_that_is_sent_to_a_cluster_has_a_name_of_its_own() -> None:
+    dask = pytest.importorskip("dask.base")
+    shared = (np.arange(3.0), "a")
+    names = {dask.tokenize(workers._Sent(shared)) for _ in range(3)}
+    assert len(names) == 3
+    sent = workers._Sent(shared)
+    assert dask.tokenize(sent) == dask.tokenize(sent)

@@ -195,7 +195,7 @@ def test_a_cluster_comes_to_the_same_numbers(make_trials, fit_ridge, monkeypatch
 
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=processes, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=processes, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster),
     ):

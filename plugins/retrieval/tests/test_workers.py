@@ -54,7 +54,7 @@ def test_the_users_cluster_finds_the_same(parts):
     distributed = pytest.importorskip("distributed")
     decoded, gallery = parts
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         found = searched(decoded, gallery, 2)

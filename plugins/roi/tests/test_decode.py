@@ -176,7 +176,7 @@ def test_a_cluster_shares_subjects_and_regions_and_comes_to_the_same_numbers(stu
                 done.append(kwargs.get("worker"))
 
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         cluster.scheduler.add_plugin(Watch())

@@ -40,7 +40,7 @@ def test_the_users_cluster_is_used_where_there_is_one(images: xr.Dataset, clip_f
     distributed = pytest.importorskip("distributed")
     # Two threads of one process, so that they meet at one network.
     with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         found = run(images, clip_folder, n_workers=1, layer="visual.ln_post", batch_size=1)
