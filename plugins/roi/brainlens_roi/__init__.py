@@ -19,6 +19,7 @@ from brainlens_roi.plot_params import MapParams, PlotParams
 
 _BRAIN_DIFFUSER = "Ozcelik & VanRullen (2023), Scientific Reports 13:15666, doi:10.1038/s41598-023-42891-8"
 _BRAIN_DIVE = "Luo, Henderson, Wehbe & Tarr (2023), NeurIPS, arXiv:2306.03089"
+_BRAIN_ACTIV = "Cerdas et al. (2025), ICLR, doi:10.1101/2024.10.29.620889"
 _FDR = "Benjamini & Hochberg (1995), J R Stat Soc B 57:289, doi:10.1111/j.2517-6161.1995.tb02031.x"
 _PERMUTATION = "Phipson & Smyth (2010), Stat Appl Genet Mol Biol 9:39, doi:10.2202/1544-6115.1585"
 _NIBABEL = "Brett et al., nibabel, doi:10.5281/zenodo.591597"
@@ -133,11 +134,15 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             version="1",
             target="brainlens_roi.guide:guide_images",
             params=GuideParams,
-            inputs={"model": "model", "embedding": "embedding"},
+            inputs={
+                "model": "model",
+                "embedding": "embedding",
+                "initial": brainlens.Input("stimulus_image", optional=True),
+            },
             output=("image",),
             uses_device=True,
             calls={"generator": "generator", "embedder": "embedder"},
-            citations=(_BRAIN_DIVE,),
+            citations=(_BRAIN_DIVE, _BRAIN_ACTIV),
         ),
         brainlens.Component(
             name="roi.activation",

@@ -17,9 +17,14 @@ _NOISE_STREAM, _CONDITION_STREAM = 12, 13
 
 
 def guide_images(
-    *, model: xr.Dataset, embedding: xr.Dataset, params: GuideParams, context: brainlens.Context
+    *,
+    model: xr.Dataset,
+    embedding: xr.Dataset,
+    initial: xr.Dataset | None = None,
+    params: GuideParams,
+    context: brainlens.Context,
 ) -> xr.Dataset:
-    """Paint images of which an encoder predicts that they drive an ROI.
+    """Paint images of which an encoder predicts that they drive an ROI, or change images so that they do.
 
     At every step of the generator the gradient of the predicted activation, with respect to what is being painted, is
     added to the score, `scale` times. What the encoder then says of the images is no evidence that they drive the
@@ -32,6 +37,9 @@ def guide_images(
     embedding
         Embeddings (embedding.v1) of stimuli that the generator paints from, (stimulus, ...). Images are conditioned on
         some of them (`conditioned`), or on as many zeros.
+    initial
+        Images (stimulus_image.v1) of these stimuli to start from, (stimulus, y, x, rgb), of the size that the generator
+        paints, or None to start from noise. How far it goes from them is its own parameter, `strength` with most.
     params
         ROIs, scale, generator, embedder; see `GuideParams`.
     context
@@ -44,7 +52,7 @@ def guide_images(
         `image` (roi, candidate, y, x, rgb), uint8; `predicted` (roi, candidate), float32, the activation that the
         encoder predicts of the image: mean over the ROI's sites, in SDs of the training trials, of a contrast the
         difference of two means; `noise_seed` (roi, candidate); `condition` (roi, candidate), the stimulus whose
-        embedding was given to the generator, where one was.
+        embedding or image was given to the generator, where one was.
 
     Raises
     ------
@@ -52,7 +60,8 @@ def guide_images(
         If encoder or embedder cannot be differentiated, the generator cannot be guided, or it is told what this
         analysis decides.
     DimensionError
-        If an ROI does not exist or has no site, sites do not vary, or the embedder is of another space than the model.
+        If an ROI does not exist or has no site, sites do not vary, the embedder is of another space than the model, or
+        `initial` lacks the image of a stimulus.
     PluginError
         If a called component fails, or the generator does not paint by the seeds that it is given.
 
@@ -61,6 +70,9 @@ def guide_images(
     Luo, Henderson, Wehbe and Tarr (2023), Brain diffusion for visual exploration, NeurIPS. Differences: the activation
     is in SDs of the training trials; the generator is one that is conditioned on embeddings; there is no self-attention
     guidance.
+
+    Cerdas et al. (2025), BrainACTIV, ICLR, doi:10.1101/2024.10.29.620889, for changing images of stimuli; here by the
+    same gradient as from noise.
     """
     for name in ("variant", "n_candidates"):
         if name in params.generator_params:
@@ -77,16 +89,19 @@ def guide_images(
     sites = read_activations(encoder.frame, params.rois)
     numbers = np.arange(params.n_images)
     seeds = context.rng(_NOISE_STREAM, 0).integers(2**62, size=params.n_images)
-    owners = context.rng(_CONDITION_STREAM, 0).integers(embedding.sizes["stimulus"], size=params.n_images)
+    owners = draw_owners(context.rng(_CONDITION_STREAM, 0), embedding.sizes["stimulus"], params.n_images)
     given = embedding.isel(stimulus=owners).load()
+    starts = None if initial is None else _find_images(initial, given["stimulus"].values)
     gallery = Gallery(rois=len(sites), images=params.n_images, folder=context.scratch)
     parts = [numbers[low : low + params.images_at_once] for low in range(0, len(numbers), params.images_at_once)]
     todo = [(row, part) for row in range(len(sites)) for part in parts if not gallery.has(row, part)]
     weights = list(sites.values())
     for row, part in context.progress(todo, label="painting", note=gallery.said):
-        trials = _conditions(given.isel(stimulus=part), seeds[part], conditioned=params.conditioned)
+        inputs = {"embedding": _conditions(given.isel(stimulus=part), seeds[part], conditioned=params.conditioned)}
+        if starts is not None:
+            inputs["initial"] = _as_trials(starts[part], inputs["embedding"])
         guide = make_guide(weights[row] * params.scale, encoder, context) if params.scale else None
-        made = context.call("generator", embedding=trials, guide=guide)
+        made = context.call("generator", **inputs, guide=guide)
         if "noise_seed" not in made or not np.array_equal(made["noise_seed"].values, seeds[part]):
             raise brainlens.PluginError(
                 "generator: expected one that paints by the coordinate 'noise_seed' of its embeddings and returns it, "
@@ -95,7 +110,21 @@ def guide_images(
             )
         predicted = predict_activation(weights[row], encoder, context.call("embedder", images=made))
         gallery.add(row, part, made["image"].values, predicted, model=str(made.attrs["model"]))
-    return _label(gallery, list(sites), seeds, given["stimulus"].values, encoder.frame, params)
+    stimuli = given["stimulus"].values if params.conditioned or initial is not None else None
+    return _label(gallery, list(sites), seeds, stimuli, encoder.frame, params)
+
+
+def draw_owners(rng: np.random.Generator, n_stimuli: int, n_images: int) -> np.ndarray:
+    """Return the stimulus of each image, (image,), at random; none stands twice before each stands once.
+
+    Examples
+    --------
+    >>> found = draw_owners(np.random.default_rng(0), 3, 7)
+    >>> sorted(found[:3].tolist()), sorted(found[3:6].tolist()), len(found)
+    ([0, 1, 2], [0, 1, 2], 7)
+    """
+    rounds = [rng.permutation(n_stimuli) for _ in range(-(-n_images // n_stimuli))]
+    return np.concatenate(rounds)[:n_images]
 
 
 def read_activations(frame: xr.Dataset, rois: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -173,6 +202,32 @@ def predict_activation(weights: np.ndarray, encoder: brainlens.Encoder, features
     return found
 
 
+def _find_images(initial: xr.Dataset, stimuli: np.ndarray) -> np.ndarray:
+    """Return the images of stimuli, (image, y, x, rgb), in their order; only these are read."""
+    if initial["image"].dims != ("stimulus", "y", "x", "rgb"):
+        raise brainlens.DimensionError(
+            f"initial: expected images of stimuli, dims (stimulus, y, x, rgb), found {initial['image'].dims}. Give the "
+            "images whose embeddings are in 'embedding'."
+        )
+    names = initial["stimulus"].values
+    missing = sorted(set(stimuli.tolist()) - set(names.tolist()))
+    if missing:
+        raise brainlens.DimensionError(
+            f"initial: expected an image of every stimulus that is drawn from 'embedding', found none of "
+            f"{len(missing)}: {brainlens.listed(missing)}. Give the images whose embeddings are in 'embedding'."
+        )
+    place = {name: row for row, name in enumerate(names.tolist())}
+    rows, back = np.unique([place[name] for name in stimuli.tolist()], return_inverse=True)
+    found: np.ndarray = initial["image"].isel(stimulus=rows).values[back]
+    return found
+
+
+def _as_trials(pixels: np.ndarray, trials: xr.Dataset) -> xr.Dataset:
+    """Return images (trial, y, x, rgb) with the labels of the trials that they start."""
+    labels = {name: trials[name].variable for name in ("trial", "stimulus_id")}
+    return xr.Dataset({"image": (("trial", "y", "x", "rgb"), pixels)}, labels, {"schema": "image.v1"})
+
+
 def _conditions(given: xr.Dataset, seeds: np.ndarray, *, conditioned: bool) -> xr.Dataset:
     """Return embeddings for a generator, each a trial of its own with its seed; zeros where nothing is a condition."""
     values = given["embedding"].values
@@ -186,7 +241,12 @@ def _conditions(given: xr.Dataset, seeds: np.ndarray, *, conditioned: bool) -> x
 
 
 def _label(
-    gallery: Gallery, rois: list[str], seeds: np.ndarray, stimuli: np.ndarray, frame: xr.Dataset, params: GuideParams
+    gallery: Gallery,
+    rois: list[str],
+    seeds: np.ndarray,
+    stimuli: np.ndarray | None,
+    frame: xr.Dataset,
+    params: GuideParams,
 ) -> xr.Dataset:
     """Return what was painted as a dataset: all of it, or the best of each ROI."""
     order = np.tile(np.arange(params.n_images), (len(rois), 1))
@@ -202,7 +262,7 @@ def _label(
         "predicted": (dims, gallery.predicted[rows, order], {"units": "SD of training trials"}),
         "noise_seed": (dims, seeds[order]),
     }
-    if params.conditioned:
+    if stimuli is not None:
         variables["condition"] = (dims, stimuli[order].astype(object))
     attrs = {key: frame.attrs[key] for key in ("subject", "simulated") if key in frame.attrs}
     attrs |= {"schema": "image.v1", "model": gallery.model, "generator": params.generator}

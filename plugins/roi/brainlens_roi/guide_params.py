@@ -40,9 +40,9 @@ class GuideParams(brainlens.Params):
     embedder_params: dict[str, Any] = Field({}, description="Its parameters, as the features were made.")
     conditioned: bool = Field(
         False,
-        description="Condition every image on an embedding of 'embedding', drawn at random; else on zeros, which is "
-        "nothing to most generators (as published; set guidance to 1 in generator_params then, which is twice as "
-        "fast).",
+        description="Condition every image on an embedding of 'embedding', drawn at random, none twice before each was "
+        "once; else on zeros, which is nothing to most generators (as published; set guidance to 1 in generator_params "
+        "then, which is twice as fast).",
     )
 
 

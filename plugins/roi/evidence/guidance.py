@@ -9,6 +9,7 @@ scale of the tables was chosen on seed 100, by the independent encoder.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,7 @@ ABOUT = (
     "",
     "- best scene: of the 1,800 scenes that A never met the one that drives the true brain most, whatever A says",
     f"- scenes: the {N_BEST} of these that A likes best; scenes, equal budget: of {N_IMAGES} of these, drawn at random",
-    "- unguided, guided: from noise, as published; from scenes: conditioned on embeddings of the scenes that A likes",
-    f"  best, drawn from the first {N_IMAGES}, without a guide and with it",
+    "- unguided, guided: from noise, as published; references.py starts from scenes",
     "- shuffled: A fitted to scenes in another order; ascent: A followed in pixels, from the unguided images",
     "",
 )
@@ -90,8 +90,30 @@ class Brain:
         return (made["response"].values - self.mean[rows]) @ self.weights[roi][rows]
 
 
-def measure(registry: brainlens.Registry, seed: int) -> dict[str, Any]:
-    """Return what A, B and the true brain say of every kind of image of every ROI."""
+@dataclass
+class Study:
+    """A simulated subject, what was fitted to it, and what tells how its brain answers."""
+
+    registry: brainlens.Registry
+    seed: int
+    scenes: xr.Dataset
+    natural: dict[str, xr.Dataset]
+    encoders: dict[str, Any]
+    weights: dict[str, dict[str, np.ndarray]]
+    brain: Brain
+    pca: PCA
+    # Rows of the scenes that A never met.
+    new: np.ndarray
+
+    def favourites(self, roi: str, rows: np.ndarray) -> list[int]:
+        """Return rows of scenes, the one that A likes best first."""
+        told = self.encoders["A"].predict(self.natural["clip"].isel(stimulus=rows))
+        values = dict(zip(rows.tolist(), weigh(told, self.encoders["A"].frame, self.weights["A"][roi]), strict=True))
+        return sorted(rows.tolist(), key=values.__getitem__, reverse=True)
+
+
+def prepare(registry: brainlens.Registry, seed: int) -> Study:
+    """Simulate a subject and fit the encoders."""
     registry.ingest("simulate", "sim", seed=seed, subject="sim", **SUBJECT)
     registry.compute("mini.image", stimuli="sim/images", name="clip", device="cpu")
     registry.compute("mini.judge", stimuli="sim/images", name="judge", layer="pooled", device="cpu")
@@ -108,38 +130,47 @@ def measure(registry: brainlens.Registry, seed: int) -> dict[str, Any]:
     brain = Brain(registry, truth, see(registry, scenes, pca))
     natural = {name: registry[name].load() for name in ("clip", "judge")}
     new = np.flatnonzero(~np.isin(natural["clip"]["stimulus"].values, halves[0]))
-    found: dict[str, Any] = {"R2 of the reader": brain.r2, "ROIs": {roi: {} for roi in ROIS}}
-    kinds: dict[str, dict[str, np.ndarray]] = {}
-    by_a = encoders["A"].predict(natural["clip"].isel(stimulus=new))
-    few = np.random.default_rng(seed).choice(new, N_IMAGES, replace=False)
-    top = {}
+    return Study(registry, seed, scenes, natural, encoders, weights, brain, pca, new)
+
+
+def measure(registry: brainlens.Registry, seed: int) -> dict[str, Any]:
+    """Return what A, B and the true brain say of every kind of image of every ROI."""
+    study = prepare(registry, seed)
+    few = np.random.default_rng(seed).choice(study.new, N_IMAGES, replace=False)
+    kinds: dict[str, dict[str, np.ndarray]] = {"scenes": {}, "scenes, equal budget": {}}
     for roi in ROIS:
-        values = dict(zip(new.tolist(), weigh(by_a, encoders["A"].frame, weights["A"][roi]), strict=True))
-        top[roi] = sorted(new.tolist(), key=values.__getitem__, reverse=True)[:N_IMAGES]
-        budget = sorted(few.tolist(), key=values.__getitem__, reverse=True)[:N_BEST]
-        kinds.setdefault("scenes", {})[roi] = scenes["image"].values[top[roi][:N_BEST]]
-        kinds.setdefault("scenes, equal budget", {})[roi] = scenes["image"].values[budget]
-        found["ROIs"][roi]["best scene"] = {"true": float(brain.known[roi][new].max())}
+        kinds["scenes"][roi] = study.scenes["image"].values[study.favourites(roi, study.new)[:N_BEST]]
+        kinds["scenes, equal budget"][roi] = study.scenes["image"].values[study.favourites(roi, few)[:N_BEST]]
     for scale in SCALES:
         made = guided(registry, "A", scale, seed)
         kinds[f"guided, {scale:g}" if scale else "unguided"] = best_of(made)
         if scale == CHOSEN:
             kinds["guided, not chosen"] = {roi: made["image"].values[row] for row, roi in enumerate(ROIS)}
             kinds["guided, shuffled"] = best_of(guided(registry, "shuffled", scale, seed))
-    for scale, name in ((0.0, "from scenes"), (CHOSEN, "guided, from scenes")):
-        kinds[name] = {}
-        for roi in ROIS:
-            stored = registry.put(f"top/{scale:g}/{ROIS.index(roi)}", natural["clip"].isel(stimulus=top[roi]))
-            kinds[name] |= best_of(guided(registry, "A", scale, seed, rois=(roi,), embedding=stored, conditioned=True))
-    sheet = HERE / "guidance.png"
+    paint_sheet("guidance", kinds, ("scenes", "unguided", f"guided, {CHOSEN:g}"))
+    context = brainlens.Context(seed=seed)
+    a, weights = study.encoders["A"], study.weights["A"]
+    kinds["ascent"] = {roi: ascend(kinds["unguided"][roi], a, weights[roi], context) for roi in ROIS}
+    return judge(study, kinds)
+
+
+def paint_sheet(name: str, kinds: dict[str, dict[str, np.ndarray]], shown: tuple[str, ...]) -> None:
+    """Write two images of each kind and ROI to a PNG file, if there is none yet."""
+    sheet = HERE / f"{name}.png"
     if not sheet.exists():
-        shown = ("scenes", "unguided", f"guided, {CHOSEN:g}", "guided, from scenes")
         rows = [(roi, np.concatenate([kinds[kind][roi][:2] for kind in shown])) for roi in ROIS]
         sheet.write_bytes(brainlens.contact_sheet(rows))
-    kinds["ascent"] = {roi: ascend(kinds["unguided"][roi], encoders["A"], weights["A"][roi], context) for roi in ROIS}
-    judged = natural["judge"]["embedding"].values
-    met = np.isin(natural["judge"]["stimulus"].values, halves[0])
-    spread = nearest(judged[new], judged[met])
+
+
+def judge(study: Study, kinds: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Return what A, B and the true brain say of images, and of the one scene that drives the true brain most."""
+    registry = study.registry
+    found: dict[str, Any] = {"R2 of the reader": study.brain.r2, "ROIs": {roi: {} for roi in ROIS}}
+    for roi in ROIS:
+        found["ROIs"][roi]["best scene"] = {"true": float(study.brain.known[roi][study.new].max())}
+    judged = study.natural["judge"]["embedding"].values
+    met = np.setdiff1d(np.arange(len(judged)), study.new)
+    spread = nearest(judged[study.new], judged[met])
     for kind, images in kinds.items():
         stack = np.concatenate([images[roi] for roi in ROIS])
         flat = as_images(stack)
@@ -150,14 +181,15 @@ def measure(registry: brainlens.Registry, seed: int) -> dict[str, Any]:
         }
         names = registry[registry.compute("mini.judge", images=stored, layer="names", device="cpu")].load()
         concept = names["concept"].values[names["embedding"].values.argmax(axis=1)]
-        sees = see(registry, flat, pca, stored=stored)
+        sees = see(registry, flat, study.pca, stored=stored)
         far = nearest(seen["B"]["embedding"].values, judged[met]) / spread.mean()
         edges = np.cumsum([0, *(len(images[roi]) for roi in ROIS)])
         for roi, low, high in zip(ROIS, edges[:-1], edges[1:], strict=True):
             rows = slice(low, high)
-            entry = {"true": float(brain.respond(roi, stored, sees)[rows].mean()), "distance": float(far[rows].mean())}
+            true = study.brain.respond(roi, stored, sees)[rows]
+            entry = {"true": float(true.mean()), "distance": float(far[rows].mean())}
             for name in ("A", "B"):
-                values = predict_activation(weights[name][roi], encoders[name], seen[name].isel(trial=rows))
+                values = predict_activation(study.weights[name][roi], study.encoders[name], seen[name].isel(trial=rows))
                 entry[name] = float(values.mean())
             if roi in TUNED:
                 entry["named"] = float((concept[rows] == TUNED[roi]).mean())
@@ -183,15 +215,12 @@ def split(registry: brainlens.Registry, seed: int) -> list[np.ndarray]:
     return halves
 
 
-def guided(
-    registry: brainlens.Registry, model: str, scale: float, seed: int, *, embedding: str = "clip", **more: Any
-) -> xr.Dataset:
-    """Return images of every ROI at a scale."""
-    given = {"rois": ROIS, "n_images": N_IMAGES, "images_at_once": N_IMAGES, "seed": seed, "device": "cpu", **more}
-    if not more.get("conditioned"):
-        # Without a condition there is nothing to go beyond.
-        given["generator_params"] = {"guidance": 1.0}
-    return registry[registry.compute("roi.guide", model=model, embedding=embedding, scale=scale, **given)].load()
+def guided(registry: brainlens.Registry, model: str, scale: float, seed: int) -> xr.Dataset:
+    """Return images of every ROI at a scale, from noise and no condition."""
+    given = {"rois": ROIS, "n_images": N_IMAGES, "images_at_once": N_IMAGES, "seed": seed, "device": "cpu"}
+    # Without a condition there is nothing to go beyond.
+    given["generator_params"] = {"guidance": 1.0}
+    return registry[registry.compute("roi.guide", model=model, embedding="clip", scale=scale, **given)].load()
 
 
 def best_of(made: xr.Dataset) -> dict[str, np.ndarray]:
@@ -260,15 +289,15 @@ def tables(entries: Entries) -> list[str]:
         return f"{values.mean():.2f}" + (f" +- {values.std(ddof=1):.2f}" if len(values) > 1 else "")
 
     chosen = f"guided, {CHOSEN:g}"
-    columns = ("best scene", "scenes", "scenes, equal budget", "unguided", chosen, "guided, from scenes")
+    columns = ("best scene", "scenes", "scenes, equal budget", "unguided", chosen)
     lines += [f"## What the true brain answers (scale {CHOSEN:g})", ""]
     lines += [
-        f"| ROI | R2 | {' | '.join(columns)} | guided, from scenes, over scenes |",
+        f"| ROI | R2 | {' | '.join(columns)} | guided over scenes, equal budget |",
         "|---|---|" + "---|" * (len(columns) + 1),
     ]
     for roi in ROIS:
         cells = [cell(mean(roi, kind, "true")) for kind in columns]
-        over = int((mean(roi, "guided, from scenes", "true") > mean(roi, "scenes", "true")).sum())
+        over = int((mean(roi, chosen, "true") > mean(roi, "scenes, equal budget", "true")).sum())
         r2 = [entries[seed]["R2 of the reader"].get(roi) for seed in seeds]
         said = "computed" if roi in EARLY else "-" if None in r2 else f"{np.mean(r2):.2f}"
         lines.append(f"| {roi} | {said} | {' | '.join(cells)} | {over} of {len(seeds)} |")

@@ -60,6 +60,15 @@ def differentiate(pixels: np.ndarray) -> brainlens.Differentiated:
     return brainlens.Differentiated(colours(pixels), pull_back)
 
 
+def scenes(n_stimuli: int = 6) -> xr.Dataset:
+    """Images of the stimuli of `conditions`, in another order and with one more."""
+    names = [f"s{number}" for number in reversed(range(n_stimuli + 1))]
+    pixels = np.random.default_rng(2).integers(90, 160, (len(names), 2, 2, 3), dtype=np.uint8)
+    return xr.Dataset(
+        {"image": (("stimulus", "y", "x", "rgb"), pixels)}, {"stimulus": names}, {"schema": "stimulus_image.v1"}
+    )
+
+
 class Linear:
     frame = frame()
 
@@ -77,12 +86,17 @@ class Brush:
         self.seen: list[xr.Dataset] = []
         self.fails_after = fails_after
 
-    def __call__(self, embedding: xr.Dataset, guide: Any = None) -> xr.Dataset:
+    def __call__(self, embedding: xr.Dataset, initial: xr.Dataset | None = None, guide: Any = None) -> xr.Dataset:
         if len(self.seen) == self.fails_after:
             raise KeyboardInterrupt
         self.seen.append(embedding)
         seeds = embedding["noise_seed"].values
         noise = np.stack([np.random.default_rng(seed).uniform(0.4, 0.6, (2, 2, 3)) for seed in seeds])
+        if initial is not None:
+            brainlens.validate(initial, "image.v1")
+            for name in ("trial", "stimulus_id"):
+                np.testing.assert_array_equal(initial[name], embedding[name])
+            noise = initial["image"].values / 255
         pixels = noise + 4 * RATE * guide(noise) if guide is not None else noise
         labels = {name: ("trial", embedding[name].values) for name in ("trial", "stimulus_id")}
         image = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
@@ -90,7 +104,9 @@ class Brush:
         return made.assign(noise_seed=("trial", seeds))
 
 
-def guided(brush: Any = None, *, scratch: Path | None = None, seed: int = 1, **given: Any) -> xr.Dataset:
+def guided(
+    brush: Any = None, *, initial: xr.Dataset | None = None, scratch: Path | None = None, seed: int = 1, **given: Any
+) -> xr.Dataset:
     context = brainlens.Context(
         seed=seed,
         scratch=scratch,
@@ -99,7 +115,7 @@ def guided(brush: Any = None, *, scratch: Path | None = None, seed: int = 1, **g
         encoders={"model": Linear},
     )
     params = GuideParams(**{"n_images": 4, "rois": ("FFA", "PPA"), "images_at_once": 3, **given})
-    return guide_images(model=frame(), embedding=conditions(), params=params, context=context)
+    return guide_images(model=frame(), embedding=conditions(), initial=initial, params=params, context=context)
 
 
 def activation(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -181,6 +197,46 @@ def test_without_conditions_the_generator_gets_zeros_and_with_them_embeddings_of
     assert made["condition"].values[1].tolist() == names
 
 
+def test_no_stimulus_is_taken_twice_before_each_was_taken_once() -> None:
+    made = guided(conditioned=True, n_images=14)
+    taken = made["condition"].values[0].tolist()
+    assert sorted(taken[:6]) == sorted(taken[6:12]) == [f"s{number}" for number in range(6)]
+    assert taken[:6] != taken[6:12]
+    assert len(set(taken[12:])) == 2
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+def test_images_of_stimuli_are_changed_along_the_gradient(conditioned: bool) -> None:
+    made = guided(initial=scenes(), scale=100, conditioned=conditioned)
+    names = made["condition"].values[0].tolist()
+    assert made["condition"].values[1].tolist() == names
+    before = scenes()["image"].sel(stimulus=names).values.astype(float)
+    for row, weights in enumerate((FFA, PPA)):
+        moved = (made["image"].values[row] - before) / 255
+        np.testing.assert_allclose(
+            moved.mean(axis=(1, 2)), np.tile(RATE * 100 * WEIGHTS @ weights, (4, 1)), atol=1 / 255
+        )
+
+
+def test_only_the_images_that_are_started_from_are_read() -> None:
+    """A stimulus that nothing is painted from may lack its image."""
+    names = guided(conditioned=True)["condition"].values[0].tolist()
+    few = scenes().sel(stimulus=names)
+    np.testing.assert_array_equal(guided(initial=few)["image"], guided(initial=scenes())["image"])
+
+
+def test_images_of_other_stimuli_are_refused() -> None:
+    brush = Brush()
+    text = "initial: expected an image of every stimulus that is drawn from 'embedding', found none of 4: "
+    with pytest.raises(brainlens.DimensionError, match=re.escape(text)):
+        guided(brush, initial=scenes().assign_coords(stimulus=[f"other{number}" for number in range(7)]))
+    trials = scenes().rename(stimulus="trial")
+    text = "initial: expected images of stimuli, dims (stimulus, y, x, rgb), found ('trial', 'y', 'x', 'rgb')."
+    with pytest.raises(brainlens.DimensionError, match=re.escape(text)):
+        guided(brush, initial=trials)
+    assert brush.seen == []
+
+
 def test_a_call_that_was_killed_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         guided(Brush(fails_after=3), scratch=tmp_path)
@@ -236,7 +292,7 @@ def test_embeddings_of_trials_are_refused() -> None:
 
 def test_a_generator_with_seeds_of_its_own_is_refused() -> None:
     def forgetful(embedding: xr.Dataset, guide: Any = None) -> xr.Dataset:
-        return Brush()(embedding, guide).drop_vars("noise_seed")
+        return Brush()(embedding, guide=guide).drop_vars("noise_seed")
 
     text = "generator: expected one that paints by the coordinate 'noise_seed' of its embeddings and returns it, found"
     with pytest.raises(brainlens.PluginError, match=re.escape(text)):
@@ -258,3 +314,10 @@ def test_from_the_registry_with_real_networks_an_roi_is_driven(tmp_path: Path) -
     plain, driven = (registry[registry.compute("roi.guide", scale=scale, **given)].load() for scale in (0, 100))
     assert (driven["predicted"].values > plain["predicted"].values).all()
     brainlens.validate(driven, "image.v1")
+    given |= {"initial": "sim/images", "conditioned": True, "generator_params": {"n_steps": 6, "strength": 0.5}}
+    same, changed = (registry[registry.compute("roi.guide", scale=scale, **given)].load() for scale in (0, 100))
+    assert (changed["predicted"].values > same["predicted"].values).all()
+    shown = registry["sim/images"]["image"].sel(stimulus=same["condition"].values[0]).values.astype(float)
+    # What is changed stays closer to what was shown than what is painted from noise.
+    far = [np.abs(each["image"].values[0] - shown).mean() for each in (same, changed, plain, driven)]
+    assert max(far[:2]) < min(far[2:])
