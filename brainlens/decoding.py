@@ -15,9 +15,10 @@ import xarray as xr
 
 from brainlens.averages import standardize, training_statistics
 from brainlens.errors import ParameterError, PluginError
+from brainlens.further import align_further, further_inputs, open_further, refuse_numbers
 from brainlens.jobs import Job, Workplace, guarded
 from brainlens.models import ORIGIN, load_trainable, rows_of, start_trainable, with_own_scratch
-from brainlens.records import Component, Entry, Input, Params
+from brainlens.records import Component, Input, Params
 from brainlens.selection import Fold
 from brainlens.store import open_dataset
 from brainlens.subjects import join_models, model_of_subject, refuse_apart
@@ -47,11 +48,7 @@ Statistics = tuple[xr.DataArray, xr.DataArray]
 def read_trials(work: Workplace, job: Job, preparation: Preparation, *, default: str) -> list[Trials]:
     """Make the trials of each response ready, each alone; targets and further embeddings row for row with them."""
     responses, targets = job.inputs["response"], job.inputs["target"]
-    further = [key for key in job.component.inputs if key not in ("response", "target")]
-    for key in ("target", *further):
-        if len(job.inputs.get(key, responses)) not in (1, len(responses)):
-            one_each = f"or one for each of {len(responses)} responses" if len(responses) > 1 else "for one response"
-            raise ParameterError(f"{job.component.name}: expected one {key}, {one_each}, found {len(job.inputs[key])}.")
+    refuse_numbers(job, ("target", *further_inputs(job.component)))
     stored = [open_dataset(work.place, entry.name) for entry in responses]
     opened = [open_dataset(work.place, entry.name) for entry in targets]
     if len(responses) > 1:
@@ -60,7 +57,7 @@ def read_trials(work: Workplace, job: Job, preparation: Preparation, *, default:
             dict(zip(names, stored, strict=True)),
             {entry.name: each for entry, each in zip(targets, opened, strict=True)},
         )
-    by_key = {key: _one_each(work, job.inputs.get(key, ()), len(responses)) for key in further}
+    further = open_further(work, job)
     ready = []
     for number, (entry, response) in enumerate(zip(responses, stored, strict=True)):
         target = opened[number % len(opened)]
@@ -70,7 +67,7 @@ def read_trials(work: Workplace, job: Job, preparation: Preparation, *, default:
             # Averages are trials of their own, with labels of their own: no trial of the target is theirs by its label.
             unused = None if preparation.average else np.setdiff1d(response["trial"].values, chosen["trial"].values)
             aligned: dict[str, Any] = {"target": align_targets(prepared, target, unused=unused)}
-            aligned |= {key: _aligned(key, each[number], prepared, unused) for key, each in by_key.items()}
+            aligned |= align_further(further, number, prepared, unused)
         ready.append(Trials(entry=entry, chosen=chosen, response=prepared, aligned=aligned, embeddings=(target,)))
     return ready
 
@@ -226,18 +223,6 @@ def label_prediction(made: Any, response: xr.Dataset, fitted: xr.Dataset, compon
     return made.assign_coords(coords).assign_attrs(
         {**attrs, **made.attrs, "schema": "embedding.v1", "model": fitted.attrs["model"]}
     )
-
-
-def _aligned(key: str, other: xr.Dataset | None, response: xr.Dataset, unused: np.ndarray | None) -> xr.Dataset | None:
-    """Return a further embedding row for row with the trials, None where none was given."""
-    with named(key, of=2):
-        return None if other is None else align_targets(response, other, unused=unused)
-
-
-def _one_each(work: Workplace, entries: Sequence[Entry], n: int) -> list[xr.Dataset | None]:
-    """Open what was given once for all responses, or once for each; None for each where nothing was."""
-    opened: list[xr.Dataset | None] = [open_dataset(work.place, entry.name) for entry in entries] or [None]
-    return opened * (n // len(opened))
 
 
 def _join_folds(parts: Sequence[xr.Dataset], response: xr.Dataset) -> xr.Dataset:

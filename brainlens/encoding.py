@@ -16,8 +16,9 @@ import numpy as np
 import xarray as xr
 
 from brainlens.averages import standardize, training_statistics
-from brainlens.errors import DimensionError, ParameterError, PluginError
+from brainlens.errors import DimensionError, PluginError
 from brainlens.feature_spaces import describe_spaces, match_spaces
+from brainlens.further import Opened, align_further, further_inputs, open_further, refuse_numbers
 from brainlens.jobs import Job, Workplace, guarded
 from brainlens.models import ORIGIN, load_trainable, rows_of, start_trainable, with_own_scratch
 from brainlens.records import Component, Entry, Input, Params
@@ -51,12 +52,11 @@ def read_trials(work: Workplace, job: Job, preparation: Preparation, *, default:
     responses, features = job.inputs["response"], job.inputs["features"]
     stored = [open_dataset(work.place, entry.name) for entry in responses]
     spaces = [open_dataset(work.place, each.name) for each in features]
+    further = open_further(work, job)
     if not _of_several_subjects(job.component):
         describe_spaces(spaces)
-        return [_ready(responses[0], stored[0], spaces, preparation, default=default)]
-    if len(features) not in (1, len(responses)):
-        one_each = f"or one for each of {len(responses)} responses" if len(responses) > 1 else "for one response"
-        raise ParameterError(f"{job.component.name}: expected one features, {one_each}, found {len(features)}.")
+        return [_ready(responses[0], stored[0], spaces, further, preparation, default=default)]
+    refuse_numbers(job, ("features", *further))
     if len(responses) > 1:
         refuse_apart(
             {entry.name: each for entry, each in zip(responses, stored, strict=True)},
@@ -66,20 +66,28 @@ def read_trials(work: Workplace, job: Job, preparation: Preparation, *, default:
     ready = []
     for number, (entry, response) in enumerate(zip(responses, stored, strict=True)):
         with named(f"response {entry.name!r}", of=len(responses)):
-            ready.append(_ready(entry, response, [spaces[number % len(spaces)]], preparation, default=default))
+            own = {key: [each[number]] for key, each in further.items()}
+            ready.append(_ready(entry, response, [spaces[number % len(spaces)]], own, preparation, default=default))
     return ready
 
 
 def _ready(
-    entry: Entry, response: xr.Dataset, spaces: Sequence[xr.Dataset], preparation: Preparation, *, default: str
+    entry: Entry,
+    response: xr.Dataset,
+    spaces: Sequence[xr.Dataset],
+    further: Opened,
+    preparation: Preparation,
+    *,
+    default: str,
 ) -> Trials:
     """Make the trials of one response ready."""
     chosen = select_trials(prepare_sites(response, preparation), preparation, default=default)
     prepared = prepare_trials(chosen, preparation)
     # Averages are trials of their own, with labels of their own: no trial of the features is theirs by its label.
     unused = None if preparation.average else np.setdiff1d(response["trial"].values, chosen["trial"].values)
-    aligned = [align_targets(prepared, space, unused=unused, called=_called(space)) for space in spaces]
-    return Trials(entry=entry, chosen=chosen, response=prepared, aligned={"features": aligned}, embeddings=spaces)
+    features = [align_targets(prepared, space, unused=unused, called=_called(space)) for space in spaces]
+    aligned = {"features": features, **align_further(further, 0, prepared, unused)}
+    return Trials(entry=entry, chosen=chosen, response=prepared, aligned=aligned, embeddings=spaces)
 
 
 def fit(
@@ -93,10 +101,15 @@ def fit(
             statistics.append(training_statistics(each.response, standardize=preparation.standardize))
     responses = [standardize(each.response, *own) for each, own in zip(ready, statistics, strict=True)]
     given: tuple[Any, Any] = _given(job.component, ready[0].aligned["features"]), responses[0]
+    further: dict[str, Any] = {key: ready[0].aligned[key] for key in further_inputs(job.component)}
     if _of_several_subjects(job.component):
         given = [each.aligned["features"][0] for each in ready], responses
+        # A dataset is given for every response or for none.
+        further = {
+            key: None if first is None else [each.aligned[key] for each in ready] for key, first in further.items()
+        }
     with guarded(work.host, job.component, "fitting"):
-        encoder.fit(*given)
+        encoder.fit(*given, **further)
     return encoder, statistics
 
 

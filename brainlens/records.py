@@ -36,7 +36,7 @@ _ROLE_OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 # What an analysis may call: components without a state, of which a dataset comes out.
 _CALLED = ("analysis", "embedder", "generator")
 
-_ROLE_INPUTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+ROLE_INPUTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "decoder": {"response": "response", "target": "embedding"},
         "encoder": {"features": "embedding", "response": "response"},
@@ -182,13 +182,13 @@ class Component:
                 f"component {self.name!r}: expected parameters in without_effect, found {unknown[0]!r}. "
                 f"{closest(unknown[0], self.params.model_fields)}"
             )
-        own = _ROLE_INPUTS.get(self.role, {})
+        own = ROLE_INPUTS.get(self.role, {})
         inputs = {**own, **self.inputs}
         frozen = {key: kind if isinstance(kind, Input) else Input(kind) for key, kind in inputs.items()}
         if self.role == "decoder":
             _follow_response(self.name, frozen)
         if self.role == "encoder":
-            _refuse_other_inputs(self.name, frozen)
+            _follow_responses(self.name, frozen)
         object.__setattr__(self, "inputs", MappingProxyType(frozen))
         output: Any = self.output
         object.__setattr__(self, "output", (output,) if isinstance(output, str) else tuple(output))
@@ -292,15 +292,20 @@ def _follow_response(name: str, inputs: dict[str, Input]) -> None:
         inputs[key] = replace(inputs[key], many=inputs["response"].many)
 
 
-def _refuse_other_inputs(name: str, inputs: dict[str, Input]) -> None:
-    for key in inputs.keys() - _ROLE_INPUTS["encoder"].keys():
-        raise PluginError(
-            f"component {name!r}: expected the inputs 'features' and 'response' only, found {key!r} of kind "
-            f"{inputs[key].kind!r}. Make it a parameter, or 'features' several: Input('embedding', many=True)."
-        )
+def _follow_responses(name: str, inputs: dict[str, Input]) -> None:
+    """Let the embeddings of an encoder be several where its responses are; refuse inputs of other kinds."""
+    for key in inputs.keys() - {"features", "response"}:
+        if inputs[key].kind != "embedding" or (inputs[key].many and not inputs["response"].many):
+            several = "several of " if inputs[key].many else ""
+            raise PluginError(
+                f"component {name!r}: expected the inputs 'features' and 'response', and further embeddings, one of "
+                f"each, found {several}{key!r} of kind {inputs[key].kind!r}. Make it a parameter, or 'features' "
+                "several: Input('embedding', many=True)."
+            )
     # One feature space, in one dataset for all subjects or one for each.
     if inputs["response"].many:
-        inputs["features"] = replace(inputs["features"], many=True)
+        for key in inputs:
+            inputs[key] = replace(inputs[key], many=True)
 
 
 def _with_text_paths(value: Any) -> Any:

@@ -62,7 +62,7 @@ class Trainable(abc.ABC):
         A decoder of several subjects (`Input("response", many=True)`) gets a list of either, one dataset for each
         subject, also when there is but one; `attrs["subject"]` of each response says whose it is. An encoder of several
         feature spaces (`features`: `Input("embedding", many=True)`) gets a list of those, also when there is but one;
-        `attrs["model"]` of each says which it is.
+        `attrs["model"]` of each says which it is. Further embeddings that a component names as inputs come by name.
         """
 
     def start_from(self, state: Mapping[str, np.ndarray], model: xr.Dataset) -> None:

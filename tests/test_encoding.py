@@ -40,6 +40,14 @@ def brainlens_components():
         component("toy.bands", "Linear", inputs={"features": brainlens.Input("embedding", many=True)}),
         component("toy.warm", "Warm"),
         component("toy.shared", "Shared", inputs={"response": brainlens.Input("response", many=True)}),
+        component("toy.told", "Told", inputs={"text": brainlens.Input("embedding", optional=True)}),
+        component(
+            "toy.told-all", "ToldAll",
+            inputs={
+                "response": brainlens.Input("response", many=True),
+                "text": brainlens.Input("embedding", optional=True),
+            },
+        ),
         brainlens.Component(
             name="toy.decoder", role="decoder", summary="D.", version="1", target="brainlens_toy_decoder:Decoder"
         ),
@@ -94,6 +102,12 @@ class Warm(Linear):
         self.coef_ = (self.coef_ + getattr(self, "first", self.coef_)) / 2
 
 
+class Told(Linear):
+    def fit(self, features, response, *, text):
+        super().fit(features, response)
+        FITS.append(text)
+
+
 class Shared(brainlens.Trainable):
     def start_from(self, state, model):
         self.before_ = state["mean_"]
@@ -115,6 +129,12 @@ class Decoder(brainlens.Trainable):
 
     def predict(self, response):
         return xr.Dataset({"embedding": (("trial", "channel"), np.tile(self.mean_, (response.sizes["trial"], 1)))})
+
+
+class ToldAll(Shared):
+    def fit(self, features, response, *, text):
+        super().fit(features, response)
+        FITS.append(text)
 """
 
 N_STIMULI, N_VOXELS, N_CHANNELS = 30, 8, 4
@@ -441,6 +461,67 @@ def test_stimuli_that_other_folds_show_are_marked(registry: brainlens.Registry) 
     ]
     assert predicted["in_training"].values.tolist() == elsewhere
     assert 0 < sum(elsewhere) < len(elsewhere)
+
+
+# Further embeddings
+
+
+def captions(study: dict[str, xr.Dataset]) -> xr.Dataset:
+    """Return an embedding of the same stimuli in another order, by which rows can be told."""
+    text = study["features"].isel(stimulus=np.random.default_rng(9).permutation(N_STIMULI))
+    return text.assign(embedding=-text["embedding"]).assign_attrs(model="words")
+
+
+def test_further_embeddings_come_row_for_row_and_are_not_needed_to_predict(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("captions", captions(study))
+    fit(registry, component="toy.told", text="captions")
+    (features, _), text = work().FITS[-2:]
+    np.testing.assert_array_equal(text["embedding"].values, -features["embedding"].values)
+    np.testing.assert_array_equal(text["stimulus_id"].values, features["stimulus_id"].values)
+    assert [each["name"] for each in registry.show("m")["provenance"]["inputs"]["text"]] == ["captions"]
+    # A feature space that the model would have to be given is none of them.
+    assert registry["m"].attrs["model"] == "clip"
+    fit(registry, "without", component="toy.told")
+    assert work().FITS[-1] is None
+    one, other = (registry[registry.predict(name, features="features")].load() for name in ("m", "without"))
+    np.testing.assert_array_equal(one["response"].values, other["response"].values)
+
+
+def test_every_fold_gets_its_own_rows_of_further_embeddings(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("captions", captions(study))
+    cross(registry, component="toy.told", text="captions")
+    (features, _), text = work().FITS[-2:]
+    np.testing.assert_array_equal(text["embedding"].values, -features["embedding"].values)
+    assert text.sizes["trial"] < registry["response"].sizes["trial"]
+
+
+def test_further_embeddings_are_one_for_all_subjects_or_one_for_each(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("other", other_subject(study["response"]))
+    registry.put("captions", captions(study))
+    registry.put("others", captions(study).assign(embedding=2 * captions(study)["embedding"]))
+    responses = ["response", "other"]
+    for text, factor in ((["captions"], 1), (["captions", "others"], 2)):
+        fit(registry, f"m{factor}", component="toy.told-all", response=responses, text=text)
+        first, second = work().FITS[-1]
+        np.testing.assert_array_equal(second["embedding"].values, factor * first["embedding"].values)
+    fit(registry, "without", component="toy.told-all", response=responses)
+    assert work().FITS[-1] is None
+    with refused(brainlens.ParameterError, "toy.told-all: expected one text, or one for each of 2"):
+        fit(registry, "bad", component="toy.told-all", response=responses, text=["captions"] * 3)
+
+
+def test_a_further_embedding_that_lacks_a_stimulus_is_refused_by_name(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    registry.put("captions", captions(study).isel(stimulus=slice(5)))
+    with refused(brainlens.DimensionError, "text: "):
+        fit(registry, component="toy.told", text="captions")
 
 
 # Memory

@@ -99,8 +99,14 @@ def test_records_do_not_change() -> None:
             "of kind 'score'. Make it a parameter",
         ),
         (
-            {"role": "encoder", "inputs": {"prior": "embedding"}},
-            "component 'toy.look': expected the inputs 'features' and 'response' only, found 'prior' of kind",
+            {"role": "encoder", "inputs": {"prior": "score"}},
+            "component 'toy.look': expected the inputs 'features' and 'response', and further embeddings, one of each, "
+            "found 'prior' of kind 'score'. Make it a parameter",
+        ),
+        (
+            {"role": "encoder", "inputs": {"text": Input("embedding", many=True)}},
+            "component 'toy.look': expected the inputs 'features' and 'response', and further embeddings, one of each, "
+            "found several of 'text' of kind 'embedding'. Make it a parameter",
         ),
         ({"inputs": {"guide": "score"}}, "component 'toy.look': 'guide' is reserved for the verbs."),
         (
@@ -188,3 +194,11 @@ def test_a_decoder_may_name_further_embeddings_which_are_several_where_responses
     assert alone.inputs["features"] == Input("embedding", optional=True)
     several = component(role="decoder", inputs={"response": Input("response", many=True), "features": "embedding"})
     assert several.inputs["features"] == Input("embedding", many=True)
+
+
+def test_an_encoder_may_name_further_embeddings_which_are_several_where_responses_are() -> None:
+    alone = component(role="encoder", inputs={"text": Input("embedding", optional=True)})
+    assert list(alone.inputs) == ["features", "response", "text"]
+    assert alone.inputs["text"] == Input("embedding", optional=True)
+    several = component(role="encoder", inputs={"response": Input("response", many=True), "text": "embedding"})
+    assert several.inputs["text"] == several.inputs["features"] == Input("embedding", many=True)
