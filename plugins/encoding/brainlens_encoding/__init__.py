@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import brainlens
+from brainlens_encoding.aligned_params import AlignedParams
 from brainlens_encoding.in_context_params import InContextParams
 from brainlens_encoding.params import (
     AttentionParams,
@@ -46,6 +47,7 @@ _IN_CONTEXT = (
     "Yu et al. (2025). Meta-learning an in-context transformer model of human higher visual cortex. NeurIPS, "
     "arXiv:2505.15813"
 )
+_ALIGNED = "After: Ma et al. (2024). LLM-VEM, arXiv:2401.03851"
 _COMPARED = {"predicted": "response", "measured": "response"}
 
 
@@ -108,6 +110,18 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             output=("response",),
             uses_device=True,
             citations=(_QUERIES,),
+        ),
+        brainlens.Component(
+            name="encoding.aligned",
+            role="encoder",
+            summary="Features trained on responses, and held to the captions of the images by a contrastive loss.",
+            version="1",
+            target="brainlens_encoding.aligned:AlignedEncoder",
+            params=AlignedParams,
+            inputs={"text": brainlens.Input("embedding", optional=True)},
+            output=("response",),
+            uses_device=True,
+            citations=(_ALIGNED,),
         ),
         brainlens.Component(
             name="encoding.in_context",

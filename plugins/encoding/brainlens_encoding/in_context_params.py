@@ -23,9 +23,9 @@ class InContextParams(brainlens.Params):
     n_heads: int = Field(default=4, ge=1, description="Heads of attention; they share the width.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of channels left out within blocks in training.")
     spanned: bool = Field(
-        default=True,
-        description="Whether weights hold a mixture of the context's features beside what a token says; False: as "
-        "published.",
+        default=False,
+        description="Whether weights hold a mixture of the context's features beside what a token says, which is not "
+        "published and was not shown to help.",
     )
     steps: int = Field(default=2000, ge=1, description="Steps of training, each on some sites of one subject.")
     synthetic_share: float = Field(

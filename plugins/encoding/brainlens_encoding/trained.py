@@ -56,6 +56,19 @@ class TrainedEncoder(brainlens.Trainable):
     def make_network(self, about: Mapping[str, Any]) -> Network:
         """Return the untrained network; random numbers are torch's, and were seeded."""
 
+    def prepare(self, data: Data) -> Data:
+        """Return data with what else is to be learnt; called before the network is made."""
+        return data
+
+    def make_plan(self) -> Plan:
+        """Return how long and how is trained."""
+        params = self.params
+        return Plan(
+            epochs=params.epochs, batch_size=params.batch_size, learning_rate=params.learning_rate,
+            weight_decays=params.weight_decays, patience=params.patience, memory_mb=params.memory_mb,
+            checkpoint_s=params.checkpoint_s, seed=self.context.seed,
+        )  # fmt: skip
+
     def fit(self, features: xr.Dataset, response: xr.Dataset) -> None:
         """Train on the trials, but for a share of the stimuli that decides when to stop and what to choose.
 
@@ -118,9 +131,10 @@ class TrainedEncoder(brainlens.Trainable):
             training=training,
             held_out=held_out,
         )
+        data = self.prepare(data)
         self.network = self._seeded_network()
         identity = f"{type(self).__name__} {self.training_version}, {self.about!r}, {params!r}"
-        found = train(self.network, self._seeded_network, data, make_plan(params, self.context.seed),
+        found = train(self.network, self._seeded_network, data, self.make_plan(),
                       context=self.context, identity=identity)  # fmt: skip
         self.score, self.weight_decay, self.history = found.score, found.weight_decay, found.history
 
@@ -256,12 +270,3 @@ class TrainedEncoder(brainlens.Trainable):
                 f"{' '.join(str(error).split())} Fit the model again."
             ) from error
         self.network.to(self.context.device).eval()
-
-
-def make_plan(params: TrainedParams, seed: int) -> Plan:
-    """Return the plan that parameters ask for."""
-    return Plan(
-        epochs=params.epochs, batch_size=params.batch_size, learning_rate=params.learning_rate,
-        weight_decays=params.weight_decays, patience=params.patience, memory_mb=params.memory_mb,
-        checkpoint_s=params.checkpoint_s, seed=seed,
-    )  # fmt: skip

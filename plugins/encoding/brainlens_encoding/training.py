@@ -12,21 +12,30 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import brainlens
-from brainlens_encoding.network import Network
+from brainlens_encoding.network import Network, Shared
 from brainlens_encoding.rows import Rows
 
 FORMAT = 1
 FILE = "checkpoint.pt"
 # Waiting ends when the mean R2 of held-out stimuli has grown by no more than this.
 LEAST_GAIN = 1e-4
+
+
+class Beside(Protocol):
+    """A loss of what sites share of some trials, by position, beside that of the responses."""
+
+    def __call__(self, network: Network, shared: Shared, *, rows: np.ndarray) -> Tensor:
+        """Return it, in units of the mean squared error over sites."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +58,8 @@ class Plan:
         Seconds between checkpoints.
     seed
         Fixes the order of the trials, and dropout.
+    lead_epochs
+        How many of the epochs, the first ones, learn what is learnt beside the responses, and not these.
     """
 
     epochs: int
@@ -59,6 +70,7 @@ class Plan:
     memory_mb: float
     checkpoint_s: float
     seed: int
+    lead_epochs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +87,8 @@ class Data:
         Of each site over the training trials; shape (n_sites,).
     training, held_out
         Positions of trials, ascending.
+    beside
+        What else is learnt; None: nothing.
     """
 
     tokens: Callable[[np.ndarray], Tensor]
@@ -83,6 +97,7 @@ class Data:
     scale: Tensor
     training: np.ndarray
     held_out: np.ndarray
+    beside: Beside | None = None
 
     def responses(self, rows: np.ndarray) -> Tensor:
         """Return standardised responses of trials by position (trial, site)."""
@@ -96,6 +111,7 @@ class Progress:
     tried: int = 0
     step: int = 0
     loss: float = 0.0
+    beside: float = 0.0
     # Mean over sites of the best R2 of held-out stimuli with this weight decay, and its epoch.
     reached: float = -math.inf
     reached_epoch: int = -1
@@ -219,7 +235,7 @@ class _Trainer:
                 if over or progress.step == self.n_steps:
                     break
                 yield progress.step
-            progress.tried, progress.step, progress.loss = progress.tried + 1, 0, 0.0
+            progress.tried, progress.step, progress.loss, progress.beside = progress.tried + 1, 0, 0.0, 0.0
             progress.reached, progress.reached_epoch = -math.inf, -1
             if progress.tried < len(self.plan.weight_decays):
                 self._start()
@@ -240,10 +256,14 @@ class _Trainer:
             group["lr"] = plan.learning_rate * share
         self.current.train()
         tokens, wanted = self.data.tokens(rows), self.data.responses(rows)
-        loss = add_gradients(self.current, tokens, wanted, memory_mb=plan.memory_mb)
+        beside = None if self.data.beside is None else partial(self.data.beside, self.current, rows=rows)
+        loss, other = add_gradients(
+            self.current, tokens, wanted, memory_mb=plan.memory_mb, beside=beside, leading=epoch < plan.lead_epochs
+        )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         progress.loss += loss
+        progress.beside += other
         progress.step += 1
 
     def _end_epoch(self) -> bool:
@@ -251,15 +271,18 @@ class _Trainer:
         progress, plan = self.progress, self.plan
         epoch = progress.step // self.steps_per_epoch - 1
         loss, progress.loss = progress.loss / self.steps_per_epoch, 0.0
-        if not math.isfinite(loss):
+        beside, progress.beside = progress.beside / self.steps_per_epoch, 0.0
+        if not math.isfinite(loss + beside):
             raise brainlens.DeviceError(
-                f"training: expected a finite loss, found {loss} in epoch {epoch + 1}. Lower 'learning_rate'."
+                f"training: expected a finite loss, found {loss + beside} in epoch {epoch + 1}. Lower 'learning_rate'."
             )
         score = 1 - self._errors() / self.null
         reached = _mean(score, self.varies)
         best = self.best.offer(self.current, score, self.varies, tried=progress.tried)
         progress.note(loss=loss, held_out_r2=reached, weight_decay=plan.weight_decays[progress.tried])
-        if reached > progress.reached + LEAST_GAIN:
+        if self.data.beside is not None:
+            progress.note(beside=beside)
+        if reached > progress.reached + LEAST_GAIN or epoch < plan.lead_epochs:
             progress.reached, progress.reached_epoch = reached, epoch
         self.said = f"weight decay {plan.weight_decays[progress.tried]:g}, loss {loss:.4f}, held-out R2 {reached:.4f}"
         self.context.log.info("epoch %d of %d: %s, best %.4f", epoch + 1, plan.epochs, self.said, best)
@@ -345,8 +368,16 @@ class _Trainer:
         )  # fmt: skip
 
 
-def add_gradients(network: Network, tokens: Tensor, wanted: Tensor, *, memory_mb: float) -> float:
-    """Add the gradients of a batch, sites some at a time; return the mean squared error.
+def add_gradients(
+    network: Network,
+    tokens: Tensor,
+    wanted: Tensor,
+    *,
+    memory_mb: float,
+    beside: Callable[[Shared], Tensor] | None = None,
+    leading: bool = False,
+) -> tuple[float, float]:
+    """Add the gradients of a batch, sites some at a time; return the mean squared error, and the loss beside it.
 
     The gradient of what sites share is the sum over all of them, so that the size of their batches changes rounding
     alone. Errors are added up over sites, so that a site does not depend on how many others there are.
@@ -359,18 +390,28 @@ def add_gradients(network: Network, tokens: Tensor, wanted: Tensor, *, memory_mb
         Dims (trial, token, channel) and (trial, site).
     memory_mb
         What a batch of sites may take.
+    beside
+        Returns a further loss of what sites share; counts as the mean squared error over sites does.
+    leading
+        Whether that loss alone is learnt; the squared error is computed, and adds no gradient.
     """
     shared = network.share(tokens)
     leaves = tuple(each.detach().requires_grad_(each.requires_grad) for each in shared)
-    total = 0.0
+    total = other = 0.0
     for sites in site_batches(network, len(tokens), memory_mb):
-        errors = (network.read(leaves, sites) - wanted[:, sites]).square().sum() / len(tokens)
-        errors.backward()
+        with torch.set_grad_enabled(not leading):
+            errors = (network.read(leaves, sites) - wanted[:, sites]).square().sum() / len(tokens)
+        if not leading:
+            errors.backward()
         total += float(errors.detach())
+    if beside is not None:
+        loss = beside(leaves)
+        (loss * wanted.shape[1]).backward()
+        other = float(loss.detach())
     reached = [(each, leaf.grad) for each, leaf in zip(shared, leaves, strict=True) if leaf.grad is not None]
     if reached:
         torch.autograd.backward([each for each, _ in reached], [gradient for _, gradient in reached])
-    return total / wanted.shape[1]
+    return total / wanted.shape[1], other
 
 
 def site_batches(network: Network, n_trials: int, memory_mb: float) -> Iterator[slice]:

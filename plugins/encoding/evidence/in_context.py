@@ -30,6 +30,7 @@ OTHERS = ("s1", "s2", "s3")
 N_TRAINING, N_NEW, N_TEST, N_SITES = 800, 1000, 300, 600
 D, N_SHARED_AXES, PRIVATE = 64, 8, 0.3
 NETWORK: dict[str, Any] = {"steps": 800, "batch_sites": 48}
+MIXED, PUBLISHED = "in context, mixture added", "in context, as published"
 ABOUT = (
     "# Weights from a few images (simulated)",
     "",
@@ -39,7 +40,7 @@ ABOUT = (
     "were seen once. Ridge: `encoding.ridge`, penalty of each site by cross-validation, fitted again to all. Ridge,",
     "prior: the covariance of the other subjects' weights as prior, noise of each site by marginal likelihood. Best",
     "possible: the posterior mean of the true prior and noise. Order: largest difference of a prediction when the same",
-    "trials come in another order, as a share of the largest prediction.",
+    "trials come in another order, as a share of the largest prediction. Mixture added: `spanned`, see the README.",
 )
 Row = dict[str, float]
 Rows = dict[str, Row]
@@ -154,11 +155,13 @@ def compare(registry: brainlens.Registry, name: str, about: dict[str, Any], seed
         "response": [f"{folder}/{each}/response" for each in OTHERS],
         "features": [f"{folder}/{each}/features" for each in OTHERS],
     }
-    models = {"in context": registry.fit("encoding.in_context", name=f"{folder}/prior", **others, **NETWORK, **given)}
-    if name == "axes":
-        models["in context, as published"] = registry.fit(
-            "encoding.in_context", name=f"{folder}/published", spanned=False, **others, **NETWORK, **given
+    forms = (MIXED, PUBLISHED) if name == "axes" else (MIXED,)
+    models = {
+        form: registry.fit(
+            "encoding.in_context", name=f"{folder}/prior-{number}", spanned=form == MIXED, **others, **NETWORK, **given
         )
+        for number, form in enumerate(forms)
+    }
     population = read_population(registry, folder)
     found: Rows = {}
     for n in SIZES:
@@ -169,7 +172,7 @@ def compare(registry: brainlens.Registry, name: str, about: dict[str, Any], seed
         fit: dict[str, Any] = {"response": f"{folder}/few-{n}", "features": f"{folder}/new/features", **given}
         rows: dict[str, np.ndarray] = {}
         for label, model in models.items():
-            more = {**NETWORK, **({"spanned": False} if "published" in label else {})}
+            more: dict[str, Any] = {**NETWORK, "spanned": label == MIXED}
             rows[label] = predict(registry, registry.fit("encoding.in_context", start=model, **fit, **more), folder)
         rows["ridge"] = predict(registry, registry.fit("encoding.ridge", scale="space", **fit), folder)
         rows["ridge, prior"] = empirical_bayes(registry, folder, few, population)
@@ -177,7 +180,7 @@ def compare(registry: brainlens.Registry, name: str, about: dict[str, Any], seed
             rows["best possible"] = best_possible(registry, folder, few, about)
         for label, predicted in rows.items():
             found.setdefault(label, {})[str(n)] = explained(about["truth"], predicted, about["good"])
-    found["in context"]["order"] = order_matters(registry, folder, models["in context"], given)
+    found[MIXED]["order"] = order_matters(registry, folder, models[MIXED], {**given, "spanned": True})
     return found
 
 
@@ -282,9 +285,12 @@ def write(entries: dict[str, dict[str, Rows]]) -> None:
         for method in next(iter(entries.values()))[population]:
             cells = [cell([rows[population][method][str(n)] for rows in entries.values()]) for n in SIZES]
             lines.append(f"| {method} | {' | '.join(cells)} |")
-        largest = max(rows[population]["in context"]["order"] for rows in entries.values())
-        gains = [f"{n}: {interval(entries, population, n)}" for n in SIZES]
-        lines += ["", f"- in context over ridge, by images, with 95 % intervals over seeds: {'; '.join(gains)}"]
+        largest = max(rows[population][MIXED]["order"] for rows in entries.values())
+        lines.append("")
+        for form in (MIXED, PUBLISHED):
+            if form in next(iter(entries.values()))[population]:
+                gains = [f"{n}: {interval(entries, population, form, n)}" for n in SIZES]
+                lines.append(f"- {form}, over ridge, by images, with 95 % intervals over seeds: {'; '.join(gains)}")
         lines.append(f"- order: {largest:.1e}")
     (HERE / "in_context.md").write_text("\n".join(lines) + "\n", "utf-8")
 
@@ -294,12 +300,12 @@ def cell(values: list[float]) -> str:
     return f"{np.mean(values):.3f}" + (f" +- {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
-def interval(entries: dict[str, dict[str, Rows]], population: str, n: int) -> str:
+def interval(entries: dict[str, dict[str, Rows]], population: str, form: str, n: int) -> str:
     """Return the mean difference to ridge and its interval by Student's t over seeds."""
     from scipy import stats
 
     values = np.array(
-        [rows[population]["in context"][str(n)] - rows[population]["ridge"][str(n)] for rows in entries.values()]
+        [rows[population][form][str(n)] - rows[population]["ridge"][str(n)] for rows in entries.values()]
     )
     if len(values) < 2:
         return f"{values[0]:+.3f}"

@@ -18,6 +18,7 @@ class TestContract(PluginContract):
             "encoding.readout": TRAINED,
             "encoding.convolutional": {**TRAINED, "channels": (32,)},
             "encoding.transformer": {**TRAINED, "width": 32, "heads": 8, "hidden": 16, "learning_rate": 0.01},
+            "encoding.aligned": {**TRAINED, "width": 32, "alignment": 0.0, "dropout": 0.0, "learning_rate": 0.01},
             "encoding.score": {"n_permutations": 20},
             "encoding.roi_score": {"n_permutations": 20, "n_resamples": 100},
         }

@@ -81,7 +81,7 @@ def test_few_stimuli_leave_one_to_be_asked_for() -> None:
 def test_what_sites_have_in_common_is_learnt() -> None:
     """There are two kinds of site; noisy responses to a few images say which one it is, and so everything about it."""
     params = replace_params(
-        steps=300, width=32, depth=2, context_sizes=(4, 20), learning_rate=0.005, synthetic_share=0.0
+        steps=500, width=32, depth=2, context_sizes=(4, 20), learning_rate=0.005, synthetic_share=0.0
     )
     subjects = [make_subject(seed, n=200, n_sites=60, noise=1.0) for seed in range(2)]
     network = make_network(4, params, brainlens.Context())

@@ -84,7 +84,7 @@ def test_sites_in_batches_have_the_gradient_of_all_together(make):
         network = make().eval()
         with torch.no_grad():
             network.sites.vector.fill_(0.3)
-        loss = add_gradients(
+        loss, _ = add_gradients(
             network, data.tokens(np.arange(20)), data.responses(np.arange(20)), memory_mb=memory_mb
         )  # fmt: skip
         gradients.append(torch.cat([value.grad.flatten() for value in network.parameters()]))
