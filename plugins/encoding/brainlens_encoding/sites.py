@@ -58,7 +58,7 @@ def make_budget(problem: solver.Problem, *, memory_mb: float) -> Budget:
     size = n_trials if problem.dual else n_features
     half = memory_mb * 2**20 / 2
     read = int(half / (4 * 3 * n_trials))
-    solve = int(half / (4 * ((2 * len(problem.folds) + 4) * size + 4 * n_trials)))
+    solve = int(half / (4 * ((2 * len(problem.folds) + 10) * size + 4 * n_trials)))
     return Budget(read=max(1, read), solve=max(1, min(MOST_COLUMNS, solve)))
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from brainlens_encoding.fractions import Fractions, make_fractions, squared_lengths
+
 # Up to this size Gram matrices are summed and decomposed in float64; above it, that takes minutes.
 DOUBLE_UP_TO = 4096
-# In how many blocks of rows a triangular factor is multiplied: more leave more zeros out, and are slower each.
-BLOCKS = 6
+# With more penalties than this one product in float64 for all is faster than one in float32 for each.
+MANY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +63,9 @@ class Fold:
         What centring on the fold's own training trials takes away for each unit of their mean; shape (n_basis,).
     held_out
         Predicts held-out trials from coordinates in the basis; dims (trial, n_basis). Where these are more rows than
-        columns, a square factor with the same inner products stands for it, and `tall` is true.
-    triangular
-        Whether that factor is zero below its diagonal.
+        columns, a square factor with the same inner products stands for it.
+    fractions
+        In that case, these inner products, made ready for all penalties at once; else None.
     """
 
     rows: slice
@@ -71,8 +73,7 @@ class Fold:
     basis: Tensor
     offset: Tensor
     held_out: Tensor
-    tall: bool
-    triangular: bool
+    fractions: Fractions | None
 
 
 def make_problem(
@@ -121,6 +122,7 @@ def score_sites(
     """
     errors = responses.new_zeros((len(alphas), responses.shape[1]))
     null = responses.new_zeros(responses.shape[1])
+    penalties = torch.tensor(list(alphas), dtype=responses.dtype, device=responses.device)
     for fold, (training, own) in zip(decomposed, _sides(problem, responses), strict=True):
         left = responses[fold.rows]
         n_train = len(responses) - len(left)
@@ -130,16 +132,20 @@ def score_sites(
         left = left - mean
         squares = left.square().sum(0)
         null += squares
-        # Features add up to 0 as well: what the held-out trials share with their prediction, both centred.
-        shared = torch.addr(fold.basis @ own, fold.offset, mean * (1 + len(responses) / n_train)) if fold.tall else None
-        for row, alpha in enumerate(alphas):
-            shrunk = coordinates / (fold.eigenvalues + alpha)[:, None]
-            if shared is None:
+        if fold.fractions is None:
+            for row, alpha in enumerate(alphas):
+                shrunk = coordinates / (fold.eigenvalues + alpha)[:, None]
                 errors[row] += torch.addmm(left, fold.held_out, shrunk, alpha=-1).square_().sum(0)
-            else:
-                # |y - Hd|^2 without the rows of H: of many held-out trials only inner products are needed.
-                predicted = _squared_length(fold, shrunk)
-                errors[row] += (squares + predicted).sub_(shrunk.mul_(shared).sum(0), alpha=2).clamp_(min=0)
+            continue
+        # Features add up to 0 as well: what the held-out trials share with their prediction, both centred.
+        shared = torch.addr(fold.basis @ own, fold.offset, mean * (1 + len(responses) / n_train))
+        # |y - Hd|^2 without the rows of H: of many held-out trials only inner products are needed.
+        errors += (
+            _lengths(fold, fold.fractions, coordinates, penalties)
+            .add_(squares)
+            .sub_((1 / (fold.eigenvalues + penalties[:, None])) @ shared.mul_(coordinates), alpha=2)
+            .clamp_(min=0)
+        )
     return errors, null
 
 
@@ -196,14 +202,13 @@ def _primal_fold(problem: Problem, gram: Tensor, own: Tensor, root: Tensor, rows
     mean = root * left.sum(0, dtype=gram.dtype) / -n_train
     eigenvalues, vectors = _decompose(gram - own - n_train * torch.outer(mean, mean))
     turned = vectors.T @ mean
-    tall = len(left) > left.shape[1]
-    triangular = False
-    if tall:
+    fractions = None
+    if len(left) > left.shape[1]:
         inner = vectors.T @ own @ vectors + (2 * n_train + len(left)) * torch.outer(turned, turned)
-        held_out, triangular = _root_of(inner)
+        held_out, fractions = _root_of(inner), make_fractions(inner, eigenvalues)
     else:
         held_out = (left * root - mean) @ vectors
-    return _finish(rows, eigenvalues, vectors.T * root, n_train * turned, held_out, tall=tall, triangular=triangular)
+    return _finish(rows, eigenvalues, vectors.T * root, n_train * turned, held_out, fractions)
 
 
 def _dual_fold(gram: Tensor, rows: tuple[int, int]) -> Fold:
@@ -219,8 +224,8 @@ def _dual_fold(gram: Tensor, rows: tuple[int, int]) -> Fold:
 
 
 def _finish(
-    rows: tuple[int, int], eigenvalues: Tensor, basis: Tensor, offset: Tensor, held_out: Tensor, *,
-    tall: bool = False, triangular: bool = False,
+    rows: tuple[int, int], eigenvalues: Tensor, basis: Tensor, offset: Tensor, held_out: Tensor,
+    fractions: Fractions | None = None,
 ) -> Fold:  # fmt: skip
     return Fold(
         rows=slice(*rows),
@@ -228,32 +233,25 @@ def _finish(
         basis=basis.float(),
         offset=offset.float(),
         held_out=held_out.float(),
-        tall=tall,
-        triangular=triangular,
+        fractions=fractions,
     )
 
 
-def _squared_length(fold: Fold, coordinates: Tensor) -> Tensor:
-    """Return the squared length of what coordinates (n_basis, site) predict; (site,).
+def _lengths(fold: Fold, fractions: Fractions, coordinates: Tensor, penalties: Tensor) -> Tensor:
+    """Return the squared length of what coordinates (n_basis, site) predict with each penalty, (n_alphas, site).
 
-    This product is most of the work of choosing a penalty. Of a triangular factor the zeros are left out, block by
-    block, which saves two fifths of it.
+    This is most of the work of choosing a penalty. On a GPU float64 may be as slow as it likes, and is not used.
     """
-    if not fold.triangular:
-        return (fold.held_out @ coordinates).square_().sum(0)
-    total = coordinates.new_zeros(coordinates.shape[1])
-    size = -(-len(fold.held_out) // BLOCKS)
-    for start in range(0, len(fold.held_out), size):
-        rows = fold.held_out[start : start + size, start:]
-        total += (rows @ coordinates[start:]).square_().sum(0)
-    return total
+    if len(penalties) > MANY and coordinates.device.type == "cpu":
+        return squared_lengths(fractions, coordinates, penalties).to(coordinates.dtype)
+    found = coordinates.new_empty((len(penalties), coordinates.shape[1]))
+    for row, penalty in enumerate(penalties):
+        found[row] = (fold.held_out @ (coordinates / (fold.eigenvalues + penalty)[:, None])).square_().sum(0)
+    return found
 
 
-def _root_of(inner: Tensor) -> tuple[Tensor, bool]:
-    """Return a square matrix with the given inner products of its columns, and whether it is upper triangular.
-
-    Columns may depend on others.
-    """
+def _root_of(inner: Tensor) -> Tensor:
+    """Return a square matrix with the given inner products of its columns, which may depend on others."""
     factor, failed = torch.linalg.cholesky_ex(inner)
     if failed:
         raised = inner.clone()
@@ -261,8 +259,8 @@ def _root_of(inner: Tensor) -> tuple[Tensor, bool]:
         factor, failed = torch.linalg.cholesky_ex(raised)
     if failed:
         eigenvalues, vectors = _decompose(inner)
-        return eigenvalues.sqrt()[:, None] * vectors.T, False
-    return factor.T, True
+        return eigenvalues.sqrt()[:, None] * vectors.T
+    return factor.T
 
 
 def _scaled_gram(problem: Problem, scaling: Tensor) -> Tensor:

@@ -304,9 +304,7 @@ def interval(entries: dict[str, dict[str, Rows]], population: str, form: str, n:
     """Return the mean difference to ridge and its interval by Student's t over seeds."""
     from scipy import stats
 
-    values = np.array(
-        [rows[population][form][str(n)] - rows[population]["ridge"][str(n)] for rows in entries.values()]
-    )
+    values = np.array([rows[population][form][str(n)] - rows[population]["ridge"][str(n)] for rows in entries.values()])
     if len(values) < 2:
         return f"{values[0]:+.3f}"
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))

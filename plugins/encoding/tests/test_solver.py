@@ -86,18 +86,18 @@ def test_float32_keeps_the_digits_of_float64():
     np.testing.assert_allclose(features @ found.numpy(), expected, atol=2e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("n_basis", [1, 2, 5, 6, 7, 13, 40])
-def test_what_is_left_out_of_a_triangular_factor_is_zero(n_basis):
-    generator = torch.Generator().manual_seed(n_basis)
-    factor = torch.randn(n_basis, n_basis, generator=generator, dtype=torch.float64).triu()
-    coordinates = torch.randn(n_basis, 3, generator=generator, dtype=torch.float64)
-    nothing = torch.zeros(n_basis, dtype=torch.float64)
-    parts = {"rows": slice(0, 1), "eigenvalues": nothing, "basis": factor, "offset": nothing, "tall": True}
-    found = solver._squared_length(solver.Fold(**parts, held_out=factor, triangular=True), coordinates)
-    torch.testing.assert_close(found, (factor @ coordinates).square().sum(0))
+def test_many_penalties_at_once_have_the_errors_of_each_by_itself():
+    problem, _, responses, _ = problem_of(6, dual=False)
+    decomposed = solver.decompose_folds(problem, torch.tensor([1.0, 0.5]))
+    assert all(fold.fractions is not None for fold in decomposed)
+    given = problem, decomposed, torch.from_numpy(responses.astype(np.float32))
+    alphas = np.geomspace(1e-3, 1e6, 12).tolist()
+    together, _ = solver.score_sites(*given, alphas)
+    each = torch.cat([solver.score_sites(*given, [alpha])[0] for alpha in alphas])
+    torch.testing.assert_close(together, each, rtol=1e-5, atol=1e-4)
 
 
-def test_features_that_depend_on_each_other_leave_no_triangle_and_the_same_errors():
+def test_features_that_depend_on_each_other_have_the_errors_of_the_dual_form():
     rng = np.random.default_rng(5)
     few = rng.standard_normal((90, 4))
     features = np.concatenate([few, few @ rng.standard_normal((4, 6))], axis=1)
@@ -105,7 +105,7 @@ def test_features_that_depend_on_each_other_leave_no_triangle_and_the_same_error
     responses = few @ rng.standard_normal((4, 3)) + rng.standard_normal((90, 3))
     responses -= responses.mean(axis=0)
     given = (torch.from_numpy(features).float(), torch.zeros(10, dtype=torch.long))
-    scaling, folds, alphas = torch.ones(1, dtype=torch.float64), [(0, 45), (45, 90)], [0.1, 10.0]
+    scaling, folds, alphas = torch.ones(1, dtype=torch.float64), [(0, 45), (45, 90)], [0.01, 0.1, 1.0, 10.0]
     found = []
     for dual in (False, True):
         problem = solver.make_problem(*given, folds=folds, dual=dual)
