@@ -29,9 +29,9 @@ from brainlens_encoding.axes import principal_axes
 from brainlens_encoding.grids import grid_of
 from brainlens_encoding.network import Network, Shared
 from brainlens_encoding.params import RidgeParams
+from brainlens_encoding.plan import Data, Plan
 from brainlens_encoding.ridge import RidgeEncoder
 from brainlens_encoding.trained import TrainedEncoder
-from brainlens_encoding.training import Data, Plan
 
 # Trials of which responses are read at once for their principal axes.
 BLOCK = 256

@@ -17,8 +17,9 @@ import brainlens
 from brainlens_encoding.grids import as_tokens, grid_of
 from brainlens_encoding.network import Network
 from brainlens_encoding.params import TrainedParams
+from brainlens_encoding.plan import Data, Plan
 from brainlens_encoding.rows import Rows, as_float, hold_out, moments, scale_channels
-from brainlens_encoding.training import Data, Plan, seed_of, train
+from brainlens_encoding.training import seed_of, train
 
 NETWORK, HISTORY = "network.", "history."
 

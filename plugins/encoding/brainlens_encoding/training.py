@@ -10,98 +10,25 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import brainlens
-from brainlens_encoding.network import Network, Shared
-from brainlens_encoding.rows import Rows
+from brainlens_encoding.gradients import add_gradients, make_optimizer, site_batches
+from brainlens_encoding.network import Network
+from brainlens_encoding.plan import Data, Plan
 
 FORMAT = 1
 FILE = "checkpoint.pt"
 # Waiting ends when the mean R2 of held-out stimuli has grown by no more than this.
 LEAST_GAIN = 1e-4
-
-
-class Beside(Protocol):
-    """A loss of what sites share of some trials, by position, beside that of the responses."""
-
-    def __call__(self, network: Network, shared: Shared, *, rows: np.ndarray) -> Tensor:
-        """Return it, in units of the mean squared error over sites."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long and how a network is trained.
-
-    Parameters
-    ----------
-    epochs, batch_size
-        At most so many passes over the training trials, so many trials a step.
-    learning_rate
-        Of Adam, at first; falls to 0 by a cosine over all epochs.
-    weight_decays
-        Those that are tried, each from the beginning.
-    patience
-        Epochs without a gain on held-out stimuli after which a weight decay is done with.
-    memory_mb
-        What a batch of sites may take while its gradients are computed.
-    checkpoint_s
-        Seconds between checkpoints.
-    seed
-        Fixes the order of the trials, and dropout.
-    lead_epochs
-        How many of the epochs, the first ones, learn what is learnt beside the responses, and not these.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decays: Sequence[float]
-    patience: int
-    memory_mb: float
-    checkpoint_s: float
-    seed: int
-    lead_epochs: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Scaled tokens and responses, and which trials are trained on, and which decide.
-
-    Parameters
-    ----------
-    tokens
-        Returns scaled tokens (trial, token, channel) of trials by position.
-    response
-        Dims (trial, site).
-    mean, scale
-        Of each site over the training trials; shape (n_sites,).
-    training, held_out
-        Positions of trials, ascending.
-    beside
-        What else is learnt; None: nothing.
-    """
-
-    tokens: Callable[[np.ndarray], Tensor]
-    response: Rows
-    mean: Tensor
-    scale: Tensor
-    training: np.ndarray
-    held_out: np.ndarray
-    beside: Beside | None = None
-
-    def responses(self, rows: np.ndarray) -> Tensor:
-        """Return standardised responses of trials by position (trial, site)."""
-        return (self.response.take(rows) - self.mean) / self.scale
 
 
 @dataclass
@@ -366,72 +293,6 @@ class _Trainer:
             "going on with weight decay %d of %d at step %d",
             self.progress.tried + 1, len(self.plan.weight_decays), self.progress.step,
         )  # fmt: skip
-
-
-def add_gradients(
-    network: Network,
-    tokens: Tensor,
-    wanted: Tensor,
-    *,
-    memory_mb: float,
-    beside: Callable[[Shared], Tensor] | None = None,
-    leading: bool = False,
-) -> tuple[float, float]:
-    """Add the gradients of a batch, sites some at a time; return the mean squared error, and the loss beside it.
-
-    The gradient of what sites share is the sum over all of them, so that the size of their batches changes rounding
-    alone. Errors are added up over sites, so that a site does not depend on how many others there are.
-
-    Parameters
-    ----------
-    network
-        In training mode.
-    tokens, wanted
-        Dims (trial, token, channel) and (trial, site).
-    memory_mb
-        What a batch of sites may take.
-    beside
-        Returns a further loss of what sites share; counts as the mean squared error over sites does.
-    leading
-        Whether that loss alone is learnt; the squared error is computed, and adds no gradient.
-    """
-    shared = network.share(tokens)
-    leaves = tuple(each.detach().requires_grad_(each.requires_grad) for each in shared)
-    total = other = 0.0
-    for sites in site_batches(network, len(tokens), memory_mb):
-        with torch.set_grad_enabled(not leading):
-            errors = (network.read(leaves, sites) - wanted[:, sites]).square().sum() / len(tokens)
-        if not leading:
-            errors.backward()
-        total += float(errors.detach())
-    if beside is not None:
-        loss = beside(leaves)
-        (loss * wanted.shape[1]).backward()
-        other = float(loss.detach())
-    reached = [(each, leaf.grad) for each, leaf in zip(shared, leaves, strict=True) if leaf.grad is not None]
-    if reached:
-        torch.autograd.backward([each for each, _ in reached], [gradient for _, gradient in reached])
-    return total / wanted.shape[1], other
-
-
-def site_batches(network: Network, n_trials: int, memory_mb: float) -> Iterator[slice]:
-    """Cut sites into batches within a memory budget."""
-    step = max(1, int(memory_mb * 2**20 / (4 * network.cost(n_trials))))
-    yield from (slice(start, min(start + step, network.n_sites)) for start in range(0, network.n_sites, step))
-
-
-def make_optimizer(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW, with weight decay for all but biases, gains, and where fields are and how large.
-
-    Weights are decayed once for each step, in shares of the learning rate.
-    """
-    spared = ("bias", "centre", "size_log", "norm.weight")
-    named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
-    groups = [
-        {"params": [value for name, value in named if not name.endswith(spared)], "weight_decay": weight_decay},
-        {"params": [value for name, value in named if name.endswith(spared)], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
 
 
 def seed_of(*keys: int) -> int:

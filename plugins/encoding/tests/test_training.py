@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from brainlens_encoding.plan import Data, Plan
 from brainlens_encoding.queries import Attention, RegionNetwork
 from brainlens_encoding.readouts import StillNetwork
 from brainlens_encoding.rows import Rows
-from brainlens_encoding.training import FILE, Data, Plan, add_gradients, make_optimizer, train
+from brainlens_encoding.training import FILE, train
 
 import brainlens
 
@@ -75,24 +76,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_does_not(make):
     first, second, other = (trained(make, seed=seed)[1] for seed in (0, 0, 1))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("make", [factorised, regions])
-def test_sites_in_batches_have_the_gradient_of_all_together(make):
-    data, gradients = make_data(), []
-    for memory_mb in (100.0, 1e-4):
-        network = make().eval()
-        with torch.no_grad():
-            network.sites.vector.fill_(0.3)
-        loss, _ = add_gradients(
-            network, data.tokens(np.arange(20)), data.responses(np.arange(20)), memory_mb=memory_mb
-        )  # fmt: skip
-        gradients.append(torch.cat([value.grad.flatten() for value in network.parameters()]))
-    expected = (network(data.tokens(np.arange(20))) - data.responses(np.arange(20))).square().mean()
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
-    assert float(gradients[0].abs().min()) >= 0
-    assert float(gradients[0].norm()) > 0.1
 
 
 def test_a_site_that_shares_nothing_does_not_depend_on_the_others():
@@ -179,15 +162,6 @@ def test_a_site_that_does_not_vary_among_held_out_stimuli_has_no_score():
     found, _ = trained(factorised, data)
     assert np.isnan(found.score[0])
     assert np.isfinite(found.score[1:]).all()
-
-
-def test_places_sizes_biases_and_gains_are_not_decayed():
-    network = StillNetwork("gaussian", n_sites=2, n_channels=3, grid=(2, 2))
-    spared = make_optimizer(network, learning_rate=0.1, weight_decay=0.5).param_groups[1]["params"]
-    names = {name for name, value in network.named_parameters() if any(value is each for each in spared)}
-    assert names == {"sites.centre", "sites.size_log", "sites.bias"}
-    spared = make_optimizer(regions(), learning_rate=0.1, weight_decay=0.5).param_groups[1]["params"]
-    assert all(value.ndim == 1 for value in spared)
 
 
 def test_global_randomness_is_left_as_it_was_and_epochs_are_logged(caplog):
