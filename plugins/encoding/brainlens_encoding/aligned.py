@@ -65,6 +65,7 @@ class AlignedEncoder(TrainedEncoder):
     """
 
     params: AlignedParams
+    reads_places = False
     _said: np.ndarray | None = None
     _labels: np.ndarray | None = None
     _axes: np.ndarray | None = None
@@ -92,7 +93,8 @@ class AlignedEncoder(TrainedEncoder):
         if wanted and text is None:
             raise brainlens.ParameterError(
                 f"text: expected an embedding of captions to align with, found none, with alignment="
-                f"{self.params.alignment:g}. Give one, such as mini.text or stimuli.transformers make, or alignment=0."
+                f"{self.params.alignment:g}. Give one, such as mini.text or stimuli.transformers_text make, or "
+                "alignment=0."
             )
         self._said = _check_text(text) if wanted and text is not None else None
         self._labels = np.unique(response["stimulus_id"].values, return_inverse=True)[1]

@@ -47,6 +47,8 @@ class TrainedEncoder(brainlens.Trainable):
 
     # Which training a checkpoint belongs to is told by this and the parameters.
     training_version = "1"
+    # Whether it is worth saying that features have no places.
+    reads_places = True
     params: TrainedParams
 
     @abc.abstractmethod
@@ -99,7 +101,7 @@ class TrainedEncoder(brainlens.Trainable):
             )
         array = response["response"]
         grid = grid_of(features, skip=params.skip_tokens)
-        if grid == (1, 1):
+        if grid == (1, 1) and self.reads_places:
             self.context.log.warning("features have one token: every site reads the whole image.")
         training, held_out = hold_out(response["stimulus_id"].values, params.validation, self.context.rng(0))
         resident = int(params.memory_mb * 2**20)

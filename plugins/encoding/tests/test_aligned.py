@@ -70,11 +70,13 @@ def test_captions_help_where_they_say_what_responses_are_about_and_those_of_othe
     assert aligned > max(alone, other) + 0.2, (alone, aligned, other)
 
 
-def test_captions_that_are_not_looked_at_change_nothing() -> None:
+def test_captions_that_are_not_looked_at_change_nothing(caplog: pytest.LogCaptureFixture) -> None:
     _, _, text, _ = make_study()
     one, other = (fitted(said, alignment=0.0, epochs=3) for said in (None, text))
     assert score(one) == score(other)
     assert "beside" not in one.history
+    # Pooled features are what many will give.
+    assert "one token" not in caplog.text
 
 
 def test_the_first_epochs_learn_from_captions_alone() -> None:
