@@ -110,9 +110,9 @@ class Component:
         Subclass of `Params` with a default and a description for every field.
     inputs
         Name of each input dataset to its kind (`"embedding"`) or an `Input`. Decoders have `response` and `target`,
-        encoders `features` and `response`, whose kinds may be narrowed here. A decoder may name further embeddings of
-        the same stimuli, which its `fit` gets by name, row for row its trials. An optional input that is not given
-        comes as None. A decoder or encoder of several subjects at once says `Input("response", many=True)`, an encoder
+        encoders `features` and `response`, whose kinds may be narrowed here. Both may name further embeddings of the
+        same stimuli, which `fit` gets by name, row for row its trials. An optional input that is not given comes as
+        None. A decoder or encoder of several subjects at once says `Input("response", many=True)`, an encoder
         of several feature spaces `Input("embedding", many=True)` of `features`.
     output
         Kinds of the datasets that come out.
