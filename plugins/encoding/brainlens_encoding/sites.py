@@ -110,7 +110,9 @@ def choose(
     varies = np.zeros(n_sites, bool)
     totals = np.zeros((len(scalings), len(descending)))
     # One decomposition serves all batches where there is one scaling; several would not fit into memory together.
-    decomposed = solver.decompose_folds(problem, torch.from_numpy(scalings[0])) if len(scalings) == 1 else None
+    decomposed = None
+    if len(scalings) == 1:
+        decomposed = solver.decompose_folds(problem, torch.from_numpy(scalings[0]), n_alphas=len(descending))
     batches = list(_cut(n_sites, budget.read))
     found = brainlens.spread(
         _choose_batch, map(read, batches), (problem, decomposed, scalings, descending, budget.solve),
@@ -190,7 +192,7 @@ def _choose_batch(
     totals = np.zeros((len(scalings), len(alphas)))
     varies = np.zeros(values.shape[1], bool)
     for number, scaling in enumerate(scalings):
-        folds = decomposed or solver.decompose_folds(problem, torch.from_numpy(scaling))
+        folds = decomposed or solver.decompose_folds(problem, torch.from_numpy(scaling), n_alphas=len(alphas))
         score = _score(problem, folds, responses, alphas, most)
         constant = np.isnan(score[0])
         varies = ~constant

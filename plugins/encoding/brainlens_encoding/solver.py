@@ -63,16 +63,17 @@ class Fold:
         What centring on the fold's own training trials takes away for each unit of their mean; shape (n_basis,).
     held_out
         Predicts held-out trials from coordinates in the basis; dims (trial, n_basis). Where these are more rows than
-        columns, a square factor with the same inner products stands for it.
+        columns, `tall` is true, and a square factor with the same inner products stands for it, or `fractions`.
     fractions
-        In that case, these inner products, made ready for all penalties at once; else None.
+        These inner products, made ready for many penalties at once.
     """
 
     rows: slice
     eigenvalues: Tensor
     basis: Tensor
     offset: Tensor
-    held_out: Tensor
+    held_out: Tensor | None
+    tall: bool
     fractions: Fractions | None
 
 
@@ -89,14 +90,20 @@ def make_problem(
     return Problem(features=features, space=space, folds=tuple(folds), grams=tuple(map(_gram, parts)), dual=dual)
 
 
-def decompose_folds(problem: Problem, scaling: Tensor) -> list[Fold]:
-    """Decompose the training trials of every inner fold for one scaling of the spaces, shape (n_spaces,)."""
+def decompose_folds(problem: Problem, scaling: Tensor, *, n_alphas: int) -> list[Fold]:
+    """Decompose the training trials of every inner fold for one scaling of the spaces, shape (n_spaces,).
+
+    Many penalties are made ready for all at once, on a CPU: on a GPU float64 may be slower than all of them one by one.
+    """
+    many = n_alphas > MANY and problem.features.device.type == "cpu"
     gram = _scaled_gram(problem, scaling)
     if problem.dual:
         return [_dual_fold(gram, rows) for rows in problem.folds]
     root = _roots(problem, scaling, gram.dtype)
     owns = (own * root[:, None] * root for own in problem.grams)
-    return [_primal_fold(problem, gram, own, root, rows) for own, rows in zip(owns, problem.folds, strict=True)]
+    return [
+        _primal_fold(problem, gram, own, root, rows, many=many) for own, rows in zip(owns, problem.folds, strict=True)
+    ]
 
 
 def score_sites(
@@ -132,7 +139,7 @@ def score_sites(
         left = left - mean
         squares = left.square().sum(0)
         null += squares
-        if fold.fractions is None:
+        if not fold.tall:
             for row, alpha in enumerate(alphas):
                 shrunk = coordinates / (fold.eigenvalues + alpha)[:, None]
                 errors[row] += torch.addmm(left, fold.held_out, shrunk, alpha=-1).square_().sum(0)
@@ -141,7 +148,7 @@ def score_sites(
         shared = torch.addr(fold.basis @ own, fold.offset, mean * (1 + len(responses) / n_train))
         # |y - Hd|^2 without the rows of H: of many held-out trials only inner products are needed.
         errors += (
-            _lengths(fold, fold.fractions, coordinates, penalties)
+            _lengths(fold, coordinates, penalties)
             .add_(squares)
             .sub_((1 / (fold.eigenvalues + penalties[:, None])) @ shared.mul_(coordinates), alpha=2)
             .clamp_(min=0)
@@ -196,19 +203,22 @@ def _sides(problem: Problem, responses: Tensor) -> list[tuple[Tensor, Tensor]]:
     return [(total - cross, cross) for cross in crosses]
 
 
-def _primal_fold(problem: Problem, gram: Tensor, own: Tensor, root: Tensor, rows: tuple[int, int]) -> Fold:
+def _primal_fold(
+    problem: Problem, gram: Tensor, own: Tensor, root: Tensor, rows: tuple[int, int], *, many: bool
+) -> Fold:
     left = problem.features[slice(*rows)]
     n_train = len(problem.features) - len(left)
     mean = root * left.sum(0, dtype=gram.dtype) / -n_train
     eigenvalues, vectors = _decompose(gram - own - n_train * torch.outer(mean, mean))
     turned = vectors.T @ mean
-    fractions = None
-    if len(left) > left.shape[1]:
-        inner = vectors.T @ own @ vectors + (2 * n_train + len(left)) * torch.outer(turned, turned)
-        held_out, fractions = _root_of(inner), make_fractions(inner, eigenvalues)
-    else:
-        held_out = (left * root - mean) @ vectors
-    return _finish(rows, eigenvalues, vectors.T * root, n_train * turned, held_out, fractions)
+    basis = vectors.T * root
+    if len(left) <= left.shape[1]:
+        return _finish(rows, eigenvalues, basis, n_train * turned, held_out=(left * root - mean) @ vectors)
+    inner = vectors.T @ own @ vectors + (2 * n_train + len(left)) * torch.outer(turned, turned)
+    if many:
+        fractions = make_fractions(inner, eigenvalues)
+        return _finish(rows, eigenvalues, basis, n_train * turned, tall=True, fractions=fractions)
+    return _finish(rows, eigenvalues, basis, n_train * turned, held_out=_root_of(inner), tall=True)
 
 
 def _dual_fold(gram: Tensor, rows: tuple[int, int]) -> Fold:
@@ -220,30 +230,32 @@ def _dual_fold(gram: Tensor, rows: tuple[int, int]) -> Fold:
     held_out = (across - across.mean(1, keepdim=True) - mean + mean.mean()) @ vectors
     basis = gram.new_zeros((len(eigenvalues), len(gram)))
     basis[:, others] = vectors.T
-    return _finish(rows, eigenvalues, basis, vectors.sum(0), held_out)
+    return _finish(rows, eigenvalues, basis, vectors.sum(0), held_out=held_out)
 
 
 def _finish(
-    rows: tuple[int, int], eigenvalues: Tensor, basis: Tensor, offset: Tensor, held_out: Tensor,
-    fractions: Fractions | None = None,
+    rows: tuple[int, int], eigenvalues: Tensor, basis: Tensor, offset: Tensor, *, held_out: Tensor | None = None,
+    tall: bool = False, fractions: Fractions | None = None,
 ) -> Fold:  # fmt: skip
     return Fold(
         rows=slice(*rows),
         eigenvalues=eigenvalues.float(),
         basis=basis.float(),
         offset=offset.float(),
-        held_out=held_out.float(),
+        held_out=None if held_out is None else held_out.float(),
+        tall=tall,
         fractions=fractions,
     )
 
 
-def _lengths(fold: Fold, fractions: Fractions, coordinates: Tensor, penalties: Tensor) -> Tensor:
+def _lengths(fold: Fold, coordinates: Tensor, penalties: Tensor) -> Tensor:
     """Return the squared length of what coordinates (n_basis, site) predict with each penalty, (n_alphas, site).
 
-    This is most of the work of choosing a penalty. On a GPU float64 may be as slow as it likes, and is not used.
+    This is most of the work of choosing a penalty.
     """
-    if len(penalties) > MANY and coordinates.device.type == "cpu":
-        return squared_lengths(fractions, coordinates, penalties).to(coordinates.dtype)
+    if fold.fractions is not None:
+        return squared_lengths(fold.fractions, coordinates, penalties).to(coordinates.dtype)
+    assert fold.held_out is not None
     found = coordinates.new_empty((len(penalties), coordinates.shape[1]))
     for row, penalty in enumerate(penalties):
         found[row] = (fold.held_out @ (coordinates / (fold.eigenvalues + penalty)[:, None])).square_().sum(0)

@@ -102,7 +102,7 @@ def test_all_sites_together_choose_what_is_best_on_average():
     means = []
     for scaling in [[0.5, 0.5], [1, 0], [0.2, 0.8]]:
         for alpha in ALPHAS:
-            decomposed = solver.decompose_folds(problem, torch.tensor(scaling, dtype=torch.float64))
+            decomposed = solver.decompose_folds(problem, torch.tensor(scaling, dtype=torch.float64), n_alphas=1)
             centred = torch.from_numpy(responses - responses.mean(axis=0))
             errors, null = solver.score_sites(problem, decomposed, centred, [alpha])
             means.append((float((1 - errors[0] / null).mean()), alpha))

@@ -33,7 +33,7 @@ FORMS = [(False, 6), (False, 12), (True, 6), (True, 50)]
 def test_held_out_errors_are_those_of_scikit_learn(dual, n_features, scaling):
     problem, features, responses, space = problem_of(n_features, dual=dual)
     scaled = features * np.sqrt(scaling)[space]
-    decomposed = solver.decompose_folds(problem, torch.tensor(scaling))
+    decomposed = solver.decompose_folds(problem, torch.tensor(scaling), n_alphas=len(ALPHAS))
     errors, null = solver.score_sites(problem, decomposed, torch.from_numpy(responses.astype(np.float32)), ALPHAS)
     expected, nothing = np.zeros(errors.shape), np.zeros(null.shape)
     for start, stop in FOLDS:
@@ -88,12 +88,13 @@ def test_float32_keeps_the_digits_of_float64():
 
 def test_many_penalties_at_once_have_the_errors_of_each_by_itself():
     problem, _, responses, _ = problem_of(6, dual=False)
-    decomposed = solver.decompose_folds(problem, torch.tensor([1.0, 0.5]))
-    assert all(fold.fractions is not None for fold in decomposed)
-    given = problem, decomposed, torch.from_numpy(responses.astype(np.float32))
     alphas = np.geomspace(1e-3, 1e6, 12).tolist()
-    together, _ = solver.score_sites(*given, alphas)
-    each = torch.cat([solver.score_sites(*given, [alpha])[0] for alpha in alphas])
+    found = []
+    for n_alphas in (12, 1):
+        decomposed = solver.decompose_folds(problem, torch.tensor([1.0, 0.5]), n_alphas=n_alphas)
+        assert all((fold.fractions is None) == (n_alphas == 1) for fold in decomposed)
+        found.append(solver.score_sites(problem, decomposed, torch.from_numpy(responses).float(), alphas)[0])
+    together, each = found
     torch.testing.assert_close(together, each, rtol=1e-5, atol=1e-4)
 
 
@@ -109,6 +110,6 @@ def test_features_that_depend_on_each_other_have_the_errors_of_the_dual_form():
     found = []
     for dual in (False, True):
         problem = solver.make_problem(*given, folds=folds, dual=dual)
-        decomposed = solver.decompose_folds(problem, scaling)
+        decomposed = solver.decompose_folds(problem, scaling, n_alphas=len(alphas))
         found.append(solver.score_sites(problem, decomposed, torch.from_numpy(responses).float(), alphas)[0])
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-3)
