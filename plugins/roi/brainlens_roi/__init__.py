@@ -131,7 +131,7 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             name="roi.guide",
             role="analysis",
             summary="Images that drive an ROI, painted by a generator under the gradient of an encoder (BrainDiVE).",
-            version="1",
+            version="2",
             target="brainlens_roi.guide:guide_images",
             params=GuideParams,
             inputs={
