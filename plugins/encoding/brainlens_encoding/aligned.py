@@ -26,6 +26,7 @@ from brainlens_encoding.aligned_network import (
 )
 from brainlens_encoding.aligned_params import AlignedParams
 from brainlens_encoding.axes import principal_axes
+from brainlens_encoding.convolutions import refuse_small
 from brainlens_encoding.grids import grid_of
 from brainlens_encoding.network import Network, Shared
 from brainlens_encoding.params import RidgeParams
@@ -120,12 +121,7 @@ class AlignedEncoder(TrainedEncoder):
         }
         if params.tower == "adapter":
             return about | {"token_width": params.token_width}
-        grid, least = grid_of(features, skip=params.skip_tokens), 2 ** (len(params.channels) - 1)
-        if min(grid) < least:
-            raise brainlens.DimensionError(
-                f"features: expected at least {least} pixels on each side for {len(params.channels)} convolutions that "
-                f"halve it, found {grid[0]} x {grid[1]}. Give fewer 'channels', or pixels as encoding.pixels makes."
-            )
+        refuse_small(grid_of(features, skip=params.skip_tokens), len(params.channels))
         return about | {"widths": list(params.channels)}
 
     def prepare(self, data: Data) -> Data:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from brainlens_encoding.convolutions import Block, last_grid
+from brainlens_encoding.convolutions import last_grid, stack_blocks
 from brainlens_encoding.network import Network, Shared
 
 
@@ -53,11 +53,7 @@ class Convolutions(nn.Module):
     def __init__(self, *, grid: tuple[int, int], n_channels: int, widths: Sequence[int], width: int, dropout: float):
         super().__init__()
         self.grid = grid
-        before = [n_channels, *widths[:-1]]
-        self.core = nn.Sequential(
-            *(Block(n_in, n_out, width=5 if number == 0 else 3)
-              for number, (n_in, n_out) in enumerate(zip(before, widths, strict=True)))
-        )  # fmt: skip
+        self.core = stack_blocks(n_channels, widths)
         height, breadth = last_grid(grid, len(widths))
         self.mix = nn.Sequential(nn.Dropout(dropout), nn.Linear(widths[-1] * height * breadth, width))
 

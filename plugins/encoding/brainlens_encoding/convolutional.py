@@ -10,8 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-import brainlens
-from brainlens_encoding.convolutions import ConvolutionalNetwork
+from brainlens_encoding.convolutions import ConvolutionalNetwork, refuse_small
 from brainlens_encoding.grids import grid_of
 from brainlens_encoding.network import Network
 from brainlens_encoding.params import ConvolutionalParams
@@ -54,14 +53,8 @@ class ConvolutionalEncoder(TrainedEncoder):
         DimensionError
             If the image is too small to be halved so often.
         """
-        params, grid = self.params, grid_of(features, skip=self.params.skip_tokens)
-        least = 2 ** (len(params.channels) - 1)
-        if min(grid) < least:
-            raise brainlens.DimensionError(
-                f"features: expected at least {least} pixels on each side for {len(params.channels)} convolutions that "
-                f"halve it, found {grid[0]} x {grid[1]}. Give fewer 'channels', or pixels as "
-                "encoding.pixels makes them."
-            )
+        params = self.params
+        refuse_small(grid_of(features, skip=params.skip_tokens), len(params.channels))
         return {
             "readout": params.readout,
             "widths": list(params.channels),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+import brainlens
 from brainlens_encoding.network import Network, Shared
 from brainlens_encoding.readouts import SemanticTransformer, StillNetwork
 
@@ -53,11 +54,7 @@ class ConvolutionalNetwork(Network):
     ) -> None:
         super().__init__()
         self.grid = grid
-        before = [n_channels, *widths[:-1]]
-        self.core = nn.Sequential(
-            *(Block(n_in, n_out, width=5 if number == 0 else 3)
-              for number, (n_in, n_out) in enumerate(zip(before, widths, strict=True)))
-        )  # fmt: skip
+        self.core = stack_blocks(n_channels, widths)
         sizes = {"n_sites": n_sites, "n_channels": widths[-1], "grid": last_grid(grid, len(widths))}
         self.readout: StillNetwork | SemanticTransformer
         if readout == "semantic-transformer":
@@ -82,6 +79,31 @@ class ConvolutionalNetwork(Network):
     def cost(self, n_trials: int) -> int:
         """Return about how many numbers one site takes."""
         return self.readout.cost(n_trials)
+
+
+def stack_blocks(n_channels: int, widths: Sequence[int]) -> nn.Sequential:
+    """Return a block for each width, the first one with larger filters."""
+    before = [n_channels, *widths[:-1]]
+    return nn.Sequential(
+        *(Block(n_in, n_out, width=5 if number == 0 else 3)
+          for number, (n_in, n_out) in enumerate(zip(before, widths, strict=True)))
+    )  # fmt: skip
+
+
+def refuse_small(grid: tuple[int, int], n_blocks: int) -> None:
+    """Refuse an image that cannot be halved so often.
+
+    Raises
+    ------
+    DimensionError
+        With the least number of pixels.
+    """
+    least = 2 ** (n_blocks - 1)
+    if min(grid) < least:
+        raise brainlens.DimensionError(
+            f"features: expected at least {least} pixels on each side for {n_blocks} convolutions that halve it, found "
+            f"{grid[0]} x {grid[1]}. Give fewer 'channels', or pixels as encoding.pixels makes them."
+        )
 
 
 def last_grid(grid: tuple[int, int], n_blocks: int) -> tuple[int, int]:
