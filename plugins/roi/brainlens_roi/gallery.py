@@ -6,8 +6,11 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+
+PIXELS = "pixels.raw"
 
 
 @dataclass
@@ -43,6 +46,9 @@ class Gallery:
         self.predicted = np.full((self.rois, self.images), np.nan, np.float32)
         for path in sorted(self.folder.glob("part-*.json")) if self.folder else ():
             about = json.loads(path.read_text("utf-8"))
+            if not self._has_pixels((self.rois, self.images, *about["shape"])):
+                # A note of images that are gone says nothing.
+                continue
             if not self.model:
                 self.model = about["model"]
                 self._make_room(tuple(about["shape"]))
@@ -77,9 +83,14 @@ class Gallery:
         if self.folder is None:
             self.pixels = np.zeros(whole, np.uint8)
             return
-        file = self.folder / "pixels.raw"
-        has = file.exists() and file.stat().st_size == int(np.prod(whole))
-        self.pixels = np.memmap(file, np.uint8, "r+" if has else "w+", shape=whole)
+        mode: Literal["r+", "w+"] = "r+" if self._has_pixels(whole) else "w+"
+        self.pixels = np.memmap(self.folder / PIXELS, np.uint8, mode, shape=whole)
+
+    def _has_pixels(self, whole: tuple[int, ...]) -> bool:
+        """Whether there is a file with room for exactly so many."""
+        assert self.folder is not None
+        file = self.folder / PIXELS
+        return file.exists() and file.stat().st_size == int(np.prod(whole))
 
 
 def _write(path: Path, text: str) -> None:

@@ -42,6 +42,16 @@ def test_another_process_goes_on_where_one_was_killed(tmp_path: Path) -> None:
     assert second.predicted.tolist() == [[0.25, 0.5, 1.0, 2.0]]
 
 
+def test_notes_of_images_that_are_gone_do_not_count(tmp_path: Path) -> None:
+    first = Gallery(rois=1, images=2, folder=tmp_path)
+    first.add(0, np.array([0, 1]), pictures(3), np.array([0.25, 0.5], np.float32), model="toy")
+    del first
+    (tmp_path / "pixels.raw").unlink()
+    second = Gallery(rois=1, images=2, folder=tmp_path)
+    assert not second.has(0, np.array([0]))
+    assert second.model == ""
+
+
 def test_a_note_that_was_cut_short_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "part-0-0.draft").write_text('{"roi": 0,')
     assert not Gallery(rois=1, images=1, folder=tmp_path).has(0, np.array([0]))
