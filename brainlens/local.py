@@ -293,7 +293,8 @@ def _is_registry(root: Path) -> bool:
         group = json.loads((root / "zarr.json").read_bytes())
         return manifest.REGISTRY_MARK in group["attributes"]
     except FileNotFoundError:
-        return not any(root.iterdir())
+        # What lies there may be a registry that another process has begun since the first look.
+        return not any(root.iterdir()) or (root / PRIVATE).is_dir()
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -389,7 +390,9 @@ def _sweep(staging: Path) -> None:
         try:
             if _try_lock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 shutil.rmtree(area, ignore_errors=True)
-                os.unlink(f"{area}.lock")
+                # A writer that was just done removes it by itself.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{area}.lock")
         finally:
             os.close(claim)
 

@@ -10,6 +10,7 @@ imported once and then forked, so that hundreds of writers take seconds.
     python tests/forked.py removing FOLDER      kill a process at every event of a removal
     python tests/forked.py listing FOLDER       kill a process at every event of a listing
     python tests/forked.py many FOLDER          two writers of 50 datasets each
+    python tests/forked.py meeting FOLDER       a writer in an empty folder, and another one at each of its events
     python tests/forked.py same FOLDER          eight writers of one name
     python tests/forked.py storm FOLDER         four processes that store, read and remove the same names
 """
@@ -19,10 +20,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,7 +67,12 @@ def in_child(work: Callable[[], None]) -> int:
     try:
         work()
         status = 0
+    except BaseException:
+        # Nobody else would ever say what went wrong there.
+        traceback.print_exc()
+        raise
     finally:
+        sys.stderr.flush()
         os._exit(status)
 
 
@@ -354,6 +362,54 @@ def many(folder: Path) -> Iterator[str]:
         yield "whole" if same(open_dataset(place, name), make_dataset(seed)) else "other values"
 
 
+def meeting(folder: Path) -> Iterator[str]:
+    """Let a second writer store in an empty folder at each file-system event of the first; yield what came of both.
+
+    Where the first one holds the lock, the second one waits until it is let go.
+    """
+    root = folder / "study.zarr"
+    first, second = make_dataset(0), make_dataset(1)
+    root.mkdir()
+    total = count_events(root, lambda: put(root, "first", first))
+    shutil.rmtree(root)
+    for number in range(1, total + 1):
+        root.mkdir()
+        begin, begun = os.pipe()
+        end, ended = os.pipe()
+
+        def wait_and_put(begin: int = begin, ended: int = ended) -> None:
+            os.read(begin, 1)
+            put(root, "second", second)
+            os.write(ended, b".")
+
+        def put_and_meet(number: int = number, begun: int = begun, end: int = end) -> None:
+            count = 0
+
+            def seen() -> None:
+                nonlocal count
+                count += 1
+                if count == number:
+                    os.write(begun, b".")
+                    select.select([end], [], [], 0.05)
+
+            events_below(root, seen)
+            put(root, "first", first)
+
+        # The second one is there before the first one has locks that it could inherit.
+        children = [in_child(wait_and_put), in_child(put_and_meet)]
+        failed = [bool(os.waitpid(child, 0)[1]) for child in children]
+        for descriptor in (begin, begun, end, ended):
+            os.close(descriptor)
+        place = open_place(root, must_exist=True)
+        if any(failed) or place.names() != ["first", "second"]:
+            yield f"event {number}: failed {failed}, listed {place.names()}"
+        elif not all(same(open_dataset(place, name), each) for name, each in (("first", first), ("second", second))):
+            yield "other values"
+        else:
+            yield "both"
+        shutil.rmtree(root)
+
+
 def competing(folder: Path) -> Iterator[str]:
     """Let eight processes store under one name at once; yield what came of each, and of the dataset."""
     root = folder / "study.zarr"
@@ -441,6 +497,7 @@ MODES = {
     "removing": removing,
     "listing": listing,
     "many": many,
+    "meeting": meeting,
     "same": competing,
 }
 

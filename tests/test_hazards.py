@@ -327,6 +327,12 @@ def test_two_processes_that_store_50_datasets_each_lose_none(tmp_path):
     assert forked("many", tmp_path) == {"whole": 100}
 
 
+def test_a_writer_that_meets_another_at_any_event_in_an_empty_folder_loses_nothing(tmp_path):
+    states = forked("meeting", tmp_path)
+    assert set(states) == {"both"}
+    assert states["both"] >= 50
+
+
 def test_of_eight_processes_with_one_name_exactly_one_wins(tmp_path):
     assert forked("same", tmp_path) == {"stored": 1, "dataset 'subj01/response' exists": 7, "whole": 1}
 

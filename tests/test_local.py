@@ -170,6 +170,23 @@ def test_a_lock_held_elsewhere_keeps_a_leftover(place, staging):
     assert list(staging.iterdir()) == []
 
 
+def test_a_lock_that_its_writer_takes_away_while_it_is_swept_hinders_nobody(place, staging, monkeypatch):
+    with place.stage():
+        pass
+    (staging / "0a.lock").touch()
+    flock = fcntl.flock
+
+    def be_done(descriptor, how):
+        if how & fcntl.LOCK_NB:
+            (staging / "0a.lock").unlink(missing_ok=True)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", be_done)
+    put(place, "x")
+    assert place.names() == ["x"]
+    assert list(staging.iterdir()) == []
+
+
 def refuse_to_lock(descriptor, how):
     raise OSError(errno.ENOSYS, "Function not implemented")
 
