@@ -21,8 +21,11 @@ _LARGEST = 2**20
 _MAGIC = b"\x93NUMPY"
 _NUMBERS = ("BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1")
 _TEXTS = ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE", "SHORT_BINSTRING", "BINSTRING", "STRING")
-# They note what was spelt for later, and change nothing.
-_NOTES = ("MARK", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "FRAME")
+# They note what was spelt for later, and call for it.
+_NOTED = ("MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT")
+_CALLED = ("GET", "BINGET", "LONG_BINGET")
+# They change nothing of what is spelt.
+_NOTES = (*_NOTED, "MARK", "FRAME")
 
 
 def read_names(path: Path, *, what: str) -> dict[int, str]:
@@ -63,17 +66,29 @@ def read_names(path: Path, *, what: str) -> dict[int, str]:
 
 
 def _spelt_items(pickled: bytes) -> Iterator[Any]:
-    """Spell keys and values of the only dictionary in a pickle, in their order."""
+    """Spell keys and values of the only dictionary in a pickle, in their order.
+
+    What was spelt before, within the dictionary or in front of it, may be called for by the number of its note.
+    """
     inside = done = False
+    notes: dict[int, Any] = {}
+    last: Any = None
     for instruction, argument, _ in pickletools.genops(pickled):
         name = instruction.name
+        if name in _NOTED:
+            # Notes of anything else than numbers and text are None, which is no name.
+            notes[len(notes) if argument is None else argument] = last
+        elif name in _CALLED:
+            last = notes.get(argument)
+        elif name not in ("FRAME", "MARK"):
+            last = argument if name in (*_NUMBERS, *_TEXTS) else None
         if name in ("EMPTY_DICT", "DICT") and (inside or done or name == "DICT"):
             raise ValueError("more than one dictionary, or one that is spelt otherwise")
         if name == "EMPTY_DICT":
             inside = True
         elif inside and name in ("SETITEMS", "SETITEM"):
             inside, done = False, True
-        elif inside and name in (*_NUMBERS, *_TEXTS):
-            yield argument
+        elif inside and name in (*_NUMBERS, *_TEXTS, *_CALLED):
+            yield last
         elif inside and name not in _NOTES:
             raise ValueError(f"{name} in a dictionary of whole numbers and names")
