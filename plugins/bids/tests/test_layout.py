@@ -155,15 +155,14 @@ def test_nothing_is_listed_while_all_is_there(run, tmp_path, monkeypatch):
     def refuse(*given):
         raise AssertionError(f"listed {given}")
 
-    for owner, name in (
+    listers = (
         (os, "listdir"),
         (os, "scandir"),
         (os, "walk"),
         (Path, "iterdir"),
         (Path, "glob"),
         (Path, "rglob"),
-    ):
-        monkeypatch.setattr(owner, name, refuse)
+    )
     given = {
         "derivatives": tmp_path / "deriv",
         "subject": "01",
@@ -172,11 +171,15 @@ def test_nothing_is_listed_while_all_is_there(run, tmp_path, monkeypatch):
         "runs": "1",
         "space": "T1w",
     }
-    (found,) = find(**given)
-    assert found == run
-    find_events(found, tmp_path / "raw")
-    find_confounds(found)
-    read_sidecars(found, tmp_path / "deriv")
+    # Whoever clears the folder away afterwards has to list it.
+    with monkeypatch.context() as patch:
+        for owner, name in listers:
+            patch.setattr(owner, name, refuse)
+        (found,) = find(**given)
+        assert found == run
+        find_events(found, tmp_path / "raw")
+        find_confounds(found)
+        read_sidecars(found, tmp_path / "deriv")
 
 
 @pytest.mark.parametrize(
