@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ from brainlens_encoding.plan import Data, Plan
 from brainlens_encoding.ridge import RidgeEncoder
 from brainlens_encoding.trained import TrainedEncoder
 
+if TYPE_CHECKING:
+    from brainlens_encoding.tower import PublicTower
+
 # Trials of which responses are read at once for their principal axes.
 BLOCK = 256
 
@@ -48,9 +51,9 @@ class AlignedEncoder(TrainedEncoder):
     References
     ----------
     After LLM-VEM (arXiv:2401.03851), which is known here by its abstract and second hand: its exact losses, their
-    weights and the order of its stages are not. Differs: the tower is an adapter of frozen features or a small one of
-    its own, not EVA02; trials of one stimulus are no negatives; stages are what `align_epochs` and `alignment` say;
-    weights of sites are fitted once more by ridge (`refit=False`: they are not).
+    weights and the order of its stages are not. Differs: the tower is an adapter of frozen features, a small one of its
+    own, or any model of timm, of which some blocks are trained; trials of one stimulus are no negatives; stages are
+    what `align_epochs` and `alignment` say; weights of sites are fitted once more by ridge, unless `refit=False`.
 
     Examples
     --------
@@ -70,6 +73,8 @@ class AlignedEncoder(TrainedEncoder):
     _said: np.ndarray | None = None
     _labels: np.ndarray | None = None
     _axes: np.ndarray | None = None
+    # Of a model of timm, before it is trained here; a stored network knows its own.
+    _weights: dict[str, Tensor] | None = None
 
     def fit(self, features: xr.Dataset, response: xr.Dataset, *, text: xr.Dataset | None = None) -> None:
         """Train on the trials, as every trained encoder does.
@@ -100,6 +105,7 @@ class AlignedEncoder(TrainedEncoder):
         self._said = _check_text(text) if wanted and text is not None else None
         self._labels = np.unique(response["stimulus_id"].values, return_inverse=True)[1]
         super().fit(features, response)
+        self._weights = None
         if self.params.head == "direct" and self.params.refit:
             self._refit(features, response)
 
@@ -109,7 +115,9 @@ class AlignedEncoder(TrainedEncoder):
         Raises
         ------
         DimensionError
-            If the image is too small to be halved so often.
+            If the image is too small to be halved so often, or not as a model of timm takes it.
+        CheckpointError, ParameterError
+            As `tower.describe_tower`.
         """
         params = self.params
         about: dict[str, Any] = {
@@ -119,10 +127,46 @@ class AlignedEncoder(TrainedEncoder):
             "n_text": 0 if self._said is None else self._said.shape[1],
             "n_components": params.n_components if params.head == "pca" else 0,
         }
+        if params.tower == "timm":
+            return about | self._describe_public(features)
         if params.tower == "adapter":
             return about | {"token_width": params.token_width}
         refuse_small(grid_of(features, skip=params.skip_tokens), len(params.channels))
         return about | {"widths": list(params.channels)}
+
+    def _describe_public(self, features: xr.Dataset) -> dict[str, Any]:
+        """Return what a model of timm is made from, and what is done to scaled tokens before it.
+
+        Raises
+        ------
+        DimensionError
+            If images have other colours or another size than the model takes.
+        CheckpointError, ParameterError
+            As `tower.describe_tower`.
+        """
+        from brainlens_encoding.tower import describe_tower, read_weights
+
+        params = self.params
+        folder = self.context.source(params.model)
+        about = describe_tower(folder, params.sha256, params.trained_blocks)
+        expected, grid = about["input"], grid_of(features, skip=params.skip_tokens)
+        n_colours = features["embedding"].sizes["channel"]
+        if n_colours != expected["size"][0]:
+            raise brainlens.DimensionError(
+                f"features: expected pixels of {expected['size'][0]} colours as {about['architecture']!r} takes them, "
+                f"found {n_colours} channels. Give what encoding.pixels makes of the images."
+            )
+        if list(grid) != expected["size"][1:] and not params.resize:
+            raise brainlens.DimensionError(
+                f"features: expected images of {' x '.join(map(str, expected['size'][1:]))} pixels as "
+                f"{about['architecture']!r} takes them, found {grid[0]} x {grid[1]}. Store the images in that size, or "
+                "say resize=True."
+            )
+        self._weights = read_weights(folder, about)
+        scale = np.broadcast_to(self.channel_scale, n_colours) / np.array(expected["std"])
+        offset = (self.channel_mean - np.array(expected["mean"])) / np.array(expected["std"])
+        chosen = {"trained_blocks": params.trained_blocks, "tower_rate": params.tower_rate}
+        return about | chosen | {"factor": scale.tolist(), "offset": offset.tolist()}
 
     def prepare(self, data: Data) -> Data:
         """Find the principal axes of the training responses, and scale captions by the training trials."""
@@ -180,8 +224,10 @@ class AlignedEncoder(TrainedEncoder):
     def make_network(self, about: Mapping[str, Any]) -> Network:
         """Return the untrained network."""
         grid, n_sites, width = tuple(about["grid"]), about["n_sites"], about["width"]
-        tower: Adapter | Convolutions
-        if about["tower"] == "adapter":
+        tower: Adapter | Convolutions | PublicTower
+        if about["tower"] == "timm":
+            tower = self._make_public(about)
+        elif about["tower"] == "adapter":
             tower = Adapter(
                 n_tokens=grid[0] * grid[1], n_channels=about["n_channels"], token_width=about["token_width"],
                 width=width, dropout=about["dropout"],
@@ -195,7 +241,20 @@ class AlignedEncoder(TrainedEncoder):
             # A stored network knows its axes itself.
             axes = np.zeros((n_sites, about["n_components"]), np.float32) if self._axes is None else self._axes
             head = Components(torch.from_numpy(axes.copy()), width)
-        return AlignedNetwork(tower, head, width=width, n_text=about["n_text"])
+        # Models that were stored before there were such towers say nothing of them.
+        return AlignedNetwork(tower, head, width=width, n_text=about["n_text"], tower_rate=about.get("tower_rate", 1.0))
+
+    def _make_public(self, about: Mapping[str, Any]) -> PublicTower:
+        from brainlens_encoding.tower import PublicTower, build
+
+        model = build(about)
+        if self._weights is not None:
+            model.load_state_dict(self._weights)
+        return PublicTower(
+            model, grid=tuple(about["grid"]), size=tuple(about["input"]["size"][1:]), factor=about["factor"],
+            offset=about["offset"], trained_blocks=about["trained_blocks"], width=about["width"],
+            dropout=about["dropout"],
+        )  # fmt: skip
 
 
 def _check_text(text: xr.Dataset) -> np.ndarray:

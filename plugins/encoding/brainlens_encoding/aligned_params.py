@@ -12,10 +12,27 @@ from brainlens_encoding.params import TrainedParams
 class AlignedParams(TrainedParams):
     """What is trained, how much it is held to the captions, and how responses are read."""
 
-    tower: Literal["adapter", "convolutional"] = Field(
+    tower: Literal["adapter", "convolutional", "timm"] = Field(
         default="adapter",
         description="adapter: a small network on frozen features; convolutional: convolutions from pixels, such as "
-        "encoding.pixels makes them.",
+        "encoding.pixels makes them; timm: a model of timm that was trained before, from pixels.",
+    )
+    model: str = Field(
+        default="",
+        description="timm: folder with config.json and model.safetensors, as 'hf download timm/MODEL --local-dir "
+        "FOLDER' makes it.",
+    )
+    sha256: str = Field(default="", description="timm: what the SHA-256 of its weights has to be; any when left out.")
+    trained_blocks: int = Field(
+        default=2, ge=-1, description="timm: how many of its blocks are trained, from the last; 0: none; -1: all."
+    )
+    tower_rate: float = Field(
+        default=0.03, gt=0, le=1, description="timm: step size of these blocks, as a share of learning_rate."
+    )
+    resize: bool = Field(
+        default=False,
+        description="timm: whether images of another size than the model's are resampled to it, bicubic with "
+        "antialiasing.",
     )
     width: int = Field(default=128, ge=1, description="Channels of the image embedding that responses are read from.")
     token_width: int = Field(default=16, ge=1, description="adapter: channels that are kept of each token.")
@@ -62,6 +79,11 @@ class AlignedParams(TrainedParams):
             )
         if self.align_epochs and not self.alignment:
             raise ValueError("alignment: expected more than 0 with align_epochs, found 0")
+        if bool(self.model) != (self.tower == "timm"):
+            raise ValueError(
+                f"model: expected a folder with tower='timm' and none without, found {self.model!r} with "
+                f"tower={self.tower!r}"
+            )
         if min(self.channels) < 1:
             raise ValueError(f"channels: expected at least 1 in each convolution, found {min(self.channels)}")
         return self

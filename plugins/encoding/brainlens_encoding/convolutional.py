@@ -30,6 +30,7 @@ class ConvolutionalEncoder(TrainedEncoder):
 
     Examples
     --------
+    >>> import brainlens
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> shown = {"trial": np.arange(20), "stimulus_id": ("trial", np.arange(20))}

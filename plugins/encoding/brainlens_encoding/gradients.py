@@ -62,15 +62,26 @@ def site_batches(network: Network, n_trials: int, memory_mb: float) -> Iterator[
     yield from (slice(start, min(start + step, network.n_sites)) for start in range(0, network.n_sites, step))
 
 
-def make_optimizer(network: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+def make_optimizer(network: Network, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
     """Return AdamW, with weight decay for all but biases, gains, and where fields are and how large.
 
-    Weights are decayed once for each step, in shares of the learning rate.
+    Weights are decayed once for each step, in shares of the learning rate. Every group carries its `pace`, the share of
+    the learning rate that whoever changes that has to keep.
     """
     spared = ("bias", "centre", "size_log", "norm.weight")
-    named = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
-    groups = [
-        {"params": [value for name, value in named if not name.endswith(spared)], "weight_decay": weight_decay},
-        {"params": [value for name, value in named if name.endswith(spared)], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, value in network.named_parameters():
+        if not value.requires_grad:
+            continue
+        pace = network.pace(name)
+        # Gains have names of their own in networks that others made.
+        decayed = not name.endswith(spared) and (pace == 1 or value.ndim > 1)
+        groups.setdefault((pace, weight_decay if decayed else 0.0), []).append(value)
+    return torch.optim.AdamW(
+        [
+            {"params": values, "weight_decay": decay, "pace": pace, "lr": learning_rate * pace}
+            for (pace, decay), values in sorted(groups.items(), key=lambda group: group[0], reverse=True)
+        ],
+        lr=learning_rate,
+        fused=True,
+    )

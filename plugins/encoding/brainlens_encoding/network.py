@@ -40,6 +40,10 @@ class Network(nn.Module, abc.ABC):
         """Whether sites share nothing that is learnt."""
         return not any(not name.startswith("sites.") for name, _ in self.named_parameters())
 
+    def pace(self, name: str) -> float:
+        """Return how fast a parameter is trained, as a share of the learning rate."""
+        return 1.0
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the responses of all sites (trial, site)."""
         return self.read(self.share(tokens), slice(0, self.n_sites))

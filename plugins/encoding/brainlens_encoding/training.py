@@ -25,7 +25,7 @@ from brainlens_encoding.gradients import add_gradients, make_optimizer, site_bat
 from brainlens_encoding.network import Network
 from brainlens_encoding.plan import Data, Plan
 
-FORMAT = 1
+FORMAT = 2
 FILE = "checkpoint.pt"
 # Waiting ends when the mean R2 of held-out stimuli has grown by no more than this.
 LEAST_GAIN = 1e-4
@@ -180,7 +180,7 @@ class _Trainer:
         torch.manual_seed(seed_of(plan.seed, 2, progress.tried, progress.step))
         share = (1 + math.cos(math.pi * progress.step / self.n_steps)) / 2
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.learning_rate * share
+            group["lr"] = plan.learning_rate * share * group["pace"]
         self.current.train()
         tokens, wanted = self.data.tokens(rows), self.data.responses(rows)
         beside = None if self.data.beside is None else partial(self.data.beside, self.current, rows=rows)

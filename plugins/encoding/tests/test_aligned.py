@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import xarray as xr
 from brainlens_encoding.aligned import AlignedEncoder
@@ -14,6 +18,8 @@ from brainlens_encoding.aligned_params import AlignedParams
 from brainlens_encoding.params import RidgeParams
 from brainlens_encoding.ridge import RidgeEncoder
 from brainlens_encoding.rows import hold_out
+from safetensors.torch import load_file
+from timm.models import save_for_hf
 
 import brainlens
 
@@ -186,3 +192,103 @@ def test_bad_captions_and_sizes_are_refused(fault: str, error: type[Exception], 
         changed = None
     with pytest.raises(error, match=re.escape(text)):
         fitted(changed, head="pca" if fault == "components" else "direct", n_components=13)
+
+
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def public_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model with random weights as timm writes it, for images of 32 x 32 pixels."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("public") / "model"
+    given = {"img_size": SIDE}
+    save_for_hf(
+        timm.create_model("test_vit", num_classes=10, **given), folder, model_args=given, safe_serialization=True
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"]["input_size"] = [3, SIDE, SIDE]
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def make_images(side: int = SIDE, n_colours: int = 3, n: int = 24) -> tuple[xr.Dataset, xr.Dataset]:
+    """Pixels, and the brightness of both halves as responses."""
+    rng = np.random.default_rng(0)
+    shown = {"trial": np.arange(n), "stimulus_id": ("trial", np.arange(n))}
+    values = rng.random((n, 1, n_colours)) * rng.random((n, side * side, n_colours))
+    drive = np.stack([half.mean(axis=(1, 2)) for half in np.split(values, 2, axis=1)], axis=1)
+    features = xr.Dataset(
+        {"embedding": (("trial", "token", "channel"), values.astype(np.float32))}, shown, {"model": "pixels"}
+    )
+    response = xr.Dataset({"response": (("trial", "voxel"), drive.astype(np.float32))}, shown)
+    return features, response.assign_coords(voxel=[0, 1])
+
+
+def tuned(model: str, images: tuple[xr.Dataset, xr.Dataset], **changes: Any) -> AlignedEncoder:
+    given = {**SMALL, "tower": "timm", "model": model, "alignment": 0.0, "epochs": 3, "batch_size": 10, **changes}
+    encoder = AlignedEncoder(AlignedParams(**given), brainlens.Context())
+    encoder.fit(*images)
+    return encoder
+
+
+def trunk(encoder: AlignedEncoder) -> dict[str, np.ndarray]:
+    return {name: value for name, value in encoder.state().items() if ".trunk." in name}
+
+
+def test_of_a_public_tower_the_last_blocks_alone_move_and_as_slowly_as_asked(public_model: str) -> None:
+    images = make_images()
+    frozen, last, slower = (
+        trunk(tuned(public_model, images, trained_blocks=blocks, tower_rate=rate))
+        for blocks, rate in ((0, 1.0), (2, 1.0), (2, 0.01))
+    )
+    published = load_file(Path(public_model) / "model.safetensors")
+    moved, less = set(), []
+    for name, value in frozen.items():
+        short = name.removeprefix("network.tower.trunk.")
+        np.testing.assert_array_equal(value, published[short].numpy())
+        if (change := np.abs(last[name] - value).max()) > 0:
+            moved.add(".".join(short.split(".")[:2]))
+            less.append(np.abs(slower[name] - value).max() / change)
+    assert moved == {"blocks.4", "blocks.5", "norm.weight", "norm.bias"}
+    assert 0.001 < np.median(less) < 0.1
+
+
+def test_a_public_tower_comes_back_without_its_folder(public_model: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(public_model, tmp_path / "copy")
+    images = make_images()
+    encoder = tuned(str(copy), images)
+    shutil.rmtree(copy)
+    loaded = AlignedEncoder(encoder.params, brainlens.Context())
+    loaded.load_state({name: np.array(array) for name, array in encoder.state().items()})
+    expected = encoder.predict(images[0])["response"].values
+    np.testing.assert_array_equal(loaded.predict(images[0])["response"].values, expected)
+    # What a stored model was made from is told to the last file.
+    assert encoder.about["weights_sha256"] == loaded.about["weights_sha256"]
+    assert [path.name for path in encoder.context.sources] == ["copy"]
+
+
+def test_a_gradient_goes_through_a_public_tower_to_the_pixels(public_model: str) -> None:
+    features, response = make_images()
+    encoder = tuned(public_model, (features, response))
+    one = features.isel(trial=[0])
+    found = encoder.differentiate(one).pull_back(np.array([[1.0, -0.5]], np.float32))
+    direction = np.sign(found) * 0.002
+    up, down = (
+        encoder.predict(one.assign(embedding=one["embedding"] + sign * direction.astype(np.float32)))["response"].values
+        for sign in (1, -1)
+    )
+    expected = float(((up - down) / 2 @ np.array([1.0, -0.5])).item())
+    assert float((found * direction).sum()) == pytest.approx(expected, rel=0.05)
+
+
+def test_images_of_another_size_or_with_other_colours_are_refused(public_model: str) -> None:
+    with pytest.raises(
+        brainlens.DimensionError, match=r"expected images of 32 x 32 pixels as 'test_vit' .* resize=True"
+    ):
+        tuned(public_model, make_images(side=16))
+    assert tuned(public_model, make_images(side=16), resize=True, epochs=1).about["grid"] == [16, 16]
+    with pytest.raises(
+        brainlens.DimensionError, match="expected pixels of 3 colours as 'test_vit' .* found 1 channels"
+    ):
+        tuned(public_model, make_images(n_colours=1))

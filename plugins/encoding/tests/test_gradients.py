@@ -55,6 +55,27 @@ def test_places_sizes_biases_and_gains_are_not_decayed():
     assert all(value.ndim == 1 for value in spared)
 
 
+def test_what_was_trained_before_goes_at_its_own_pace_and_its_gains_are_not_decayed():
+    class Paced(StillNetwork):
+        def pace(self, name):
+            return 0.25 if name in ("gain", "sites.vector") else 1.0
+
+    network = Paced("gaussian", n_sites=2, n_channels=3, grid=(2, 2))
+    network.gain = torch.nn.Parameter(torch.ones(3))
+    optimizer = make_optimizer(network, learning_rate=0.1, weight_decay=0.0)
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    for value in network.parameters():
+        value.grad = torch.ones_like(value)
+    optimizer.step()
+    for name, value in network.named_parameters():
+        # The first step of Adam is as long as its step size.
+        expected = 0.1 * network.pace(name)
+        torch.testing.assert_close(before[name] - value.detach(), torch.full_like(value, expected), rtol=1e-4, atol=0)
+    decayed = make_optimizer(network, learning_rate=0.1, weight_decay=0.5).param_groups
+    shares = {id(value): group["weight_decay"] for group in decayed for value in group["params"]}
+    assert (shares[id(network.gain)], shares[id(network.sites.vector)]) == (0.0, 0.5)
+
+
 def gradient(**given):
     network = regions().eval()
     with torch.no_grad():

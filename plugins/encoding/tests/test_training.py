@@ -142,7 +142,7 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path, make, killed_at):
 def test_a_checkpoint_of_something_else_is_refused(tmp_path):
     context = brainlens.Context(scratch=tmp_path)
     trained(factorised, context=context, checkpoint_s=0.0)
-    with pytest.raises(brainlens.CheckpointError, match="^checkpoint 'checkpoint.pt': expected format 1 of 'other', "):
+    with pytest.raises(brainlens.CheckpointError, match="^checkpoint 'checkpoint.pt': expected format 2 of 'other', "):
         trained(factorised, context=context, identity="other")
     (tmp_path / FILE).write_bytes(b"nonsense")
     with pytest.raises(brainlens.CheckpointError, match="found a file that cannot be read .*Remove '.*' to start"):
