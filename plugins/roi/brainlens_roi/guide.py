@@ -232,7 +232,7 @@ def _conditions(given: xr.Dataset, seeds: np.ndarray, *, conditioned: bool) -> x
     """Return embeddings for a generator, each a trial of its own with its seed; zeros where nothing is a condition."""
     values = given["embedding"].values
     axes = {name: each.variable for name, each in given.coords.items() if "stimulus" not in each.dims and each.ndim}
-    labels = {"stimulus_id": ("trial", given["stimulus"].values.astype(object)), "noise_seed": ("trial", seeds)}
+    labels = {"stimulus_id": ("trial", given["stimulus"].values), "noise_seed": ("trial", seeds)}
     return xr.Dataset(
         {"embedding": (("trial", *given["embedding"].dims[1:]), values if conditioned else np.zeros_like(values))},
         {**axes, "trial": np.arange(len(seeds)), **labels},
@@ -263,7 +263,7 @@ def _label(
         "noise_seed": (dims, seeds[order]),
     }
     if stimuli is not None:
-        variables["condition"] = (dims, stimuli[order].astype(object))
+        variables["condition"] = (dims, stimuli[order])
     attrs = {key: frame.attrs[key] for key in ("subject", "simulated") if key in frame.attrs}
     attrs |= {"schema": "image.v1", "model": gallery.model, "generator": params.generator}
     return xr.Dataset(

@@ -7,6 +7,7 @@ along its guide from the noise of its seed, so that everything can be written ou
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,32 @@ from brainlens_roi.guide_params import GuideParams
 import brainlens
 
 RATE = 1e-3
+# An encoder that predicts the mean, and has no gradient.
+DULL = """
+import brainlens
+import numpy as np
+import xarray as xr
+
+
+class Nothing(brainlens.Params):
+    pass
+
+
+class Dull(brainlens.Trainable):
+    def fit(self, features, response):
+        self.mean_ = response["response"].values.mean(axis=0)
+
+    def predict(self, features):
+        return xr.Dataset({"response": (("trial", "voxel"), np.tile(self.mean_, (features.sizes["trial"], 1)))})
+
+
+@brainlens.hookimpl
+def brainlens_components():
+    return [
+        brainlens.Component(name="dull", role="encoder", target="brainlens_dull:Dull", params=Nothing, summary="Mean.",
+                            version="1")
+    ]
+"""
 WEIGHTS = np.array([[4.0, 1.0, 0.0, 0.0, 2.0], [0.0, 0.0, 3.0, 3.0, 1.0], [1.0, -1.0, 0.0, 2.0, 0.0]])
 MASK = np.array([[True, True, False, False, False], [False, False, True, True, False], [False] * 4 + [True]])
 MEAN, STD = np.array([1.0, 2.0, 0.0, -1.0, 5.0]), np.array([2.0, 0.5, 1.0, 4.0, 0.0])
@@ -105,14 +132,20 @@ class Brush:
 
 
 def guided(
-    brush: Any = None, *, initial: xr.Dataset | None = None, scratch: Path | None = None, seed: int = 1, **given: Any
+    brush: Any = None,
+    *,
+    initial: xr.Dataset | None = None,
+    scratch: Path | None = None,
+    seed: int = 1,
+    encoder: Any = Linear,
+    **given: Any,
 ) -> xr.Dataset:
     context = brainlens.Context(
         seed=seed,
         scratch=scratch,
         components={"generator": brush or Brush(), "embedder": look},
         derivatives={"embedder": differentiate},
-        encoders={"model": Linear},
+        encoders={"model": encoder},
     )
     params = GuideParams(**{"n_images": 4, "rois": ("FFA", "PPA"), "images_at_once": 3, **given})
     return guide_images(model=frame(), embedding=conditions(), initial=initial, params=params, context=context)
@@ -299,16 +332,34 @@ def test_a_generator_with_seeds_of_its_own_is_refused() -> None:
         guided(forgetful)
 
 
-def test_from_the_registry_with_real_networks_an_roi_is_driven(tmp_path: Path) -> None:
-    """Ridge on the embedded model's features guides the embedded generator; simulated."""
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the simulated study is kept that each test gets a copy of."""
+    return tmp_path_factory.mktemp("shelf") / "study.zarr"
+
+
+@pytest.fixture
+def simulated(shelf: Path, tmp_path: Path) -> brainlens.Registry:
+    """A registry with a small simulated subject and embeddings of its scenes by real networks."""
     pytest.importorskip("brainlens_mini")
     pytest.importorskip("brainlens_simulate")
-    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
-    registry.ingest("simulate", "sim", seed=3, subject="sim", n_stimuli=120, n_shared=20, n_voxels=300)
-    registry.compute("mini.image", stimuli="sim/images", name="clip", device="cpu")
-    registry.fit(
-        "encoding.ridge", response="sim/response", features="clip", average="stimulus_id", name="model", device="cpu"
-    )
+    if not shelf.exists():
+        registry = brainlens.open(shelf, quiet=True)
+        registry.ingest("simulate", "sim", seed=3, subject="sim", n_stimuli=120, n_shared=20, n_voxels=300)
+        registry.compute("mini.image", stimuli="sim/images", name="clip", device="cpu")
+        fit(registry, name="model")
+    shutil.copytree(shelf, tmp_path / "study.zarr")
+    return brainlens.open(tmp_path / "study.zarr", quiet=True)
+
+
+def fit(registry: brainlens.Registry, encoder: str = "encoding.ridge", **given: Any) -> str:
+    names = {"response": "sim/response", "features": "clip", **given}
+    return registry.fit(encoder, average="stimulus_id", device="cpu", **names)
+
+
+def test_from_the_registry_with_real_networks_an_roi_is_driven(simulated: brainlens.Registry) -> None:
+    """Ridge on the embedded model's features guides the embedded generator; simulated."""
+    registry = simulated
     given: dict[str, Any] = {"model": "model", "embedding": "clip", "rois": ("food",), "n_images": 3, "device": "cpu"}
     given["generator_params"] = {"n_steps": 6}
     plain, driven = (registry[registry.compute("roi.guide", scale=scale, **given)].load() for scale in (0, 100))
@@ -321,3 +372,84 @@ def test_from_the_registry_with_real_networks_an_roi_is_driven(tmp_path: Path) -
     # What is changed stays closer to what was shown than what is painted from noise.
     far = [np.abs(each["image"].values[0] - shown).mean() for each in (same, changed, plain, driven)]
     assert max(far[:2]) < min(far[2:])
+
+
+def numbered(registry: brainlens.Registry) -> None:
+    """Store response, embeddings and images once more, with a whole number for each stimulus, as NSD has them."""
+    clip, images, response = (registry[name].load() for name in ("clip", "sim/images", "sim/response"))
+    number = {name: 1000 + row for row, name in enumerate(sorted(images["stimulus"].values.tolist()))}
+    labels = [number[name] for name in response["stimulus_id"].values.tolist()]
+    registry.put("numbered/response", response.assign_coords(stimulus_id=("trial", labels)))
+    for key, each in (("clip", clip), ("images", images)):
+        labels = [number[name] for name in each["stimulus"].values.tolist()]
+        registry.put(f"numbered/{key}", each.assign_coords(stimulus=labels))
+
+
+@pytest.mark.parametrize(("started", "conditioned"), [(False, False), (False, True), (True, False)])
+def test_stimuli_may_be_whole_numbers(simulated: brainlens.Registry, started: bool, conditioned: bool) -> None:
+    """Each is painted as the same stimulus with a name, and what it was painted from is a whole number again."""
+    numbered(simulated)
+    given: dict[str, Any] = {"rois": ("food",), "n_images": 2, "conditioned": conditioned, "device": "cpu"}
+    given["generator_params"] = {"n_steps": 2, **({"strength": 0.5} if started else {})}
+    made = {}
+    for where, model, clip in (
+        ("sim", "model", "clip"),
+        ("numbered", fit(simulated, response="numbered/response", features="numbered/clip"), "numbered/clip"),
+    ):
+        starts = {"initial": f"{where}/images"} if started else {}
+        made[where] = simulated[simulated.compute("roi.guide", model=model, embedding=clip, **starts, **given)].load()
+    named, whole = made["sim"], made["numbered"]
+    np.testing.assert_array_equal(whole["image"], named["image"])
+    assert ("condition" in whole) == (started or conditioned)
+    if "condition" in whole:
+        assert whole["condition"].dtype.kind == "i"
+        names = np.array(sorted(simulated["sim/images"]["stimulus"].values.tolist()))
+        np.testing.assert_array_equal(names[whole["condition"].values - 1000], named["condition"].values.astype(str))
+
+
+def test_a_generator_that_cannot_be_guided_is_named_and_those_that_can(simulated: brainlens.Registry) -> None:
+    before = simulated.list()
+    text = "roi.guide, generator: expected a component that can be guided, found 'mini.decode', which cannot. Choose "
+    with pytest.raises(brainlens.ParameterError, match=re.escape(text) + ".*'mini.generate'"):
+        simulated.compute("roi.guide", model="model", embedding="clip", generator="mini.decode", device="cpu")
+    assert simulated.list() == before
+
+
+def test_an_encoder_without_gradients_is_refused_before_anything_is_painted() -> None:
+    class Dull(Linear):
+        def differentiate(self, features: xr.Dataset) -> brainlens.Differentiated:
+            return brainlens.Trainable.differentiate(self, features)  # type: ignore[arg-type]
+
+    finished: list[xr.Dataset] = []
+
+    def paint(embedding: xr.Dataset, guide: Any = None) -> xr.Dataset:
+        made = Brush()(embedding, guide=guide)
+        finished.append(made)
+        return made
+
+    text = "model: expected an encoder that can be differentiated, found Dull, which cannot. Fit one that can, such as"
+    with pytest.raises(brainlens.ParameterError, match=re.escape(text)):
+        guided(paint, encoder=Dull)
+    assert finished == []
+    # Without a guide it has nothing to differentiate.
+    guided(paint, encoder=Dull, scale=0)
+    assert finished
+
+
+def test_from_the_registry_an_encoder_without_gradients_is_refused_in_one_error_and_nothing_is_stored(
+    simulated: brainlens.Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "site-packages"
+    info = site / "acme_dull-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "brainlens_dull.py").write_text(DULL)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-dull\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[brainlens]\ndull = brainlens_dull\n")
+    monkeypatch.syspath_prepend(site)
+    registry = brainlens.open(simulated.path, quiet=True)
+    model = fit(registry, "dull")
+    before = registry.list()
+    text = "model: expected an encoder that can be differentiated, found Dull, which cannot. Fit one that can, such as"
+    with pytest.raises(brainlens.ParameterError, match=f"^{re.escape(text)}"):
+        registry.compute("roi.guide", model=model, embedding="clip", rois=("food",), n_images=2, device="cpu")
+    assert registry.list() == before
