@@ -51,17 +51,18 @@ def _carry_out(
     """Carry out what a component calls."""
     component, params = job.calls[key].component, job.calls[key].params
     where = f"component {job.component.name!r} calling {component.name!r}"
-    unknown = [name for name in inputs if name not in component.inputs]
-    missing = [name for name, each in component.inputs.items() if not each.optional and is_absent(inputs.get(name))]
-    if unknown or missing:
-        found = f"found {unknown[0]!r}" if unknown else f"found no {missing[0]!r}"
-        raise PluginError(f"{where}: expected inputs among {listed(component.inputs)}, {found}.")
+    # First, since the user chose the component: what it takes besides is no business of theirs.
     if guide is not None and not component.guided:
         able = [each.name for each in work.host.components(role=component.role) if each.guided]
         raise ParameterError(
             f"{job.component.name}, {key}: expected a component that can be guided, found {component.name!r}, which "
             f"cannot. Choose {listed(able) if able else 'another'}."
         )
+    unknown = [name for name in inputs if name not in component.inputs]
+    missing = [name for name, each in component.inputs.items() if not each.optional and is_absent(inputs.get(name))]
+    if unknown or missing:
+        found = f"found {unknown[0]!r}" if unknown else f"found no {missing[0]!r}"
+        raise PluginError(f"{where}: expected inputs among {listed(component.inputs)}, {found}.")
     for name, given in inputs.items():
         for each in given if isinstance(given, list | tuple) else [given]:
             if each is not None:

@@ -47,6 +47,8 @@ def brainlens_components():
                             inputs={"embedding": "embedding"}, output=("image",), **common),
         brainlens.Component(name="toy.blind", role="generator", target=f"{work}:paint",
                             inputs={"embedding": "embedding"}, output=("image",), **common),
+        brainlens.Component(name="toy.other", role="generator", target=f"{work}:paint",
+                            inputs={"latents": "embedding"}, output=("image",), **common),
         brainlens.Component(name="toy.look", role="embedder", target=f"{work}:look", params=LookParams,
                             derivative=f"{work}:differentiate", inputs=images, output=("embedding",), **common),
         brainlens.Component(name="toy.stare", role="embedder", target=f"{work}:look", params=LookParams,
@@ -219,6 +221,17 @@ def refused(registry: brainlens.Registry, error: type[Exception], text: str, **g
             brainlens.ParameterError,
             "toy.drive, generator: expected a component that can be guided, found 'toy.blind', which cannot. Choose "
             "'toy.paint'.",
+        ),
+        (
+            {"generator": "toy.other"},
+            brainlens.ParameterError,
+            "toy.drive, generator: expected a component that can be guided, found 'toy.other', which cannot. Choose "
+            "'toy.paint'.",
+        ),
+        (
+            {"generator": "toy.other", "how": "alone"},
+            brainlens.PluginError,
+            "component 'toy.drive' calling 'toy.other': expected inputs among 'latents', found 'embedding'.",
         ),
         (
             {"embedder": "toy.stare"},
