@@ -164,7 +164,7 @@ def memory(sizes: tuple[int, int, int]) -> dict[str, float]:
     """Measure time and memory of one fit over its data, which are in memory."""
     features, response = _problem(sizes)
     _encoder().fit(*_problem((64, 8, 8)))
-    encoder = _encoder(memory_mb=512)
+    encoder = _encoder()
     started = time.perf_counter()
     with _Memory() as used:
         encoder.fit(features, response)

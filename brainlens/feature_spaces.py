@@ -31,8 +31,8 @@ def describe_space(embedding: xr.Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        `model`; `sizes`, by dim; `labels`, those of each dim that is not just counted from 0; and, where a component
-        made the dataset, `component` and `component_version`.
+        `model`; `sizes`, by dim; `labels`, those of each dim that is not just counted from 0; where a component made
+        the dataset, `component` and `component_version`; and, where it says so, the `weights_sha256` of its network.
 
     Raises
     ------
@@ -60,6 +60,8 @@ def describe_space(embedding: xr.Dataset) -> dict[str, Any]:
     }
     if "component_version" in embedding.attrs:
         described |= {key: embedding.attrs[key] for key in ("component", "component_version")}
+    if "weights_sha256" in embedding.attrs:
+        described["weights_sha256"] = str(embedding.attrs["weights_sha256"])
     return described
 
 
@@ -136,6 +138,11 @@ def _refuse_changed(known: Mapping[str, Any], found: Mapping[str, Any], model: s
         then, now = (f"{each['component']} version {each['component_version']}" for each in (known, found))
         if then != now:
             raise DimensionError(f"{where}: expected embeddings made by {then}, found some made by {now}. {remedy}")
+    if "weights_sha256" in known and "weights_sha256" in found and known["weights_sha256"] != found["weights_sha256"]:
+        raise DimensionError(
+            f"{where}: expected embeddings by the weights {known['weights_sha256'][:12]}, found some by "
+            f"{found['weights_sha256'][:12]}. {remedy}"
+        )
 
 
 def _shape(space: Mapping[str, Any]) -> str:

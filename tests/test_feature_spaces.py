@@ -49,12 +49,18 @@ KNOWN = {
         "changed since the model was fitted: expected embeddings made by clip.embed version 1, found some made by "
         "clip.embed version 2. Give features made as those were, or fit again.",
     ),
+    "weights": (
+        space().assign_attrs(weights_sha256="b" * 64),
+        "changed since the model was fitted: expected embeddings by the weights aaaaaaaaaaaa, found some by bbbbbbbbbbbb. "
+        "Give features made as those were, or fit again.",
+    ),
 }
 
 
 @pytest.mark.parametrize("what", KNOWN)
 def test_a_space_that_changed_is_refused_with_what_changed(what: str) -> None:
-    known = describe_spaces([space().assign_attrs(component="clip.embed", component_version="1")])
+    made = {"component": "clip.embed", "component_version": "1", "weights_sha256": "a" * 64}
+    known = describe_spaces([space().assign_attrs(made)])
     other, text = KNOWN[what]
     with pytest.raises(brainlens.DimensionError, match=f"^model 'm': feature space 'clip' {re.escape(text)}"):
         match_spaces(known, [other], model="m")

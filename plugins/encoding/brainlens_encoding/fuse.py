@@ -70,10 +70,10 @@ def fuse(*, embeddings: list[xr.Dataset], params: FuseParams, context: brainlens
         made = _project(tables[0], params.n_channels, rng)
         for table in tables[1:]:
             made *= _project(table, params.n_channels, rng)
-        model = f"{params.n_channels} random products of {' x '.join(names)}"
+        model = f"{params.n_channels} random products of {' x '.join(names)}, seed {context.seed}"
     elif params.n_channels:
         made = _project(np.concatenate(tables, axis=1), params.n_channels, rng)
-        model = f"{params.n_channels} random channels of {model}"
+        model = f"{params.n_channels} random channels of {model}, seed {context.seed}"
     else:
         made = np.concatenate(tables, axis=1)
         space = np.repeat(names, [table.shape[1] for table in tables])

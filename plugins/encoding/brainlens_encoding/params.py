@@ -37,7 +37,7 @@ class RidgeParams(brainlens.Params):
         default=5, ge=2, description="Number of inner folds; one per label when there are fewer labels than this."
     )
     memory_mb: float = Field(
-        default=2048.0,
+        default=1024.0,
         gt=0,
         description="What responses and results of a batch of sites may take beside features, in MB.",
     )

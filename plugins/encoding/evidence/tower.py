@@ -3,8 +3,8 @@
     python tower.py SEED [SEED ...]
 
 Writes tower.json, kept from earlier calls, and tower.md. Everything here is simulated: scenes and voxels of `simulate`.
-No public weights could be had: the tower is a small model of timm that is trained here to name the kinds of object in
-other scenes, and written as timm writes models.
+No public weights could be had: the tower is a small model of timm that is trained here on other scenes, and written as
+timm writes models.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ import brainlens
 
 SIZES = (100, 300, 1000)
 CONTROLLED = 300
-ARCHITECTURE, SIDE = "test_convnext", 32
+ARCHITECTURE, SIDE = "test_resnet", 32
 # Scenes that the tower is trained on before, and of another seed than any subject has.
 N_BEFORE, N_EPOCHS, SEED = 4000, 20, 77
-RATE = 0.1
+RATE = 0.3
 BLOCKS = {"none": 0, "the last 2": 2, "all": -1}
 ABOUT = (
     "# Does it help to train a tower that was trained before? (simulated)",
     "",
     f"Scenes, voxels and scores as in alignment.md. The tower is timm's {ARCHITECTURE}, trained to name the seven",
-    f"kinds of object in {N_BEFORE:,} other scenes of {SIDE} x {SIDE} pixels. Its blocks are trained at {RATE:g} of",
-    "the learning rate. Settings were chosen on seed 100.",
+    f"kinds of object in {N_BEFORE:,} other scenes of {SIDE} x {SIDE} pixels, and to imitate the small image model",
+    f"of `mini`. Its blocks are trained at {RATE:g} of the learning rate. Settings were chosen on seed 100.",
     "",
     "- blocks trained: none (what is read from the tower is a linear map), the last 2 of 5, all of them",
     f"- beside: captions beside the responses, weight {SMALL:g}; first: 20 of 40 epochs from captions alone, then both",
@@ -61,21 +61,24 @@ def trained_before() -> tuple[str, float]:
         registry.ingest("simulate.scenes", "other", n=N_BEFORE + 500, seed=SEED)
         pixels = registry.compute("encoding.pixels", stimuli="other/images", shrink=64 // SIDE)
         values = registry[pixels]["embedding"].values
+        imitated = registry[registry.compute("mini.image", stimuli="other/images", device="cpu")]["embedding"].values
         concept = registry["other/images"]["object_concept"].values
-    images = torch.from_numpy(values).mT.unflatten(2, (SIDE, SIDE))
-    there = torch.from_numpy(np.stack([(concept == name).any(axis=1) for name in CONCEPTS], axis=1).astype(np.float32))
+    there = np.stack([(concept == name).any(axis=1) for name in CONCEPTS], axis=1)
+    imitated = imitated.reshape(len(imitated), -1)
+    imitated = (imitated - imitated[:N_BEFORE].mean(axis=0)) / imitated[:N_BEFORE].std()
+    wanted = torch.from_numpy(np.concatenate([there, imitated], axis=1).astype(np.float32))
     torch.manual_seed(SEED)
-    model: Any = timm.create_model(ARCHITECTURE, num_classes=len(CONCEPTS))
-    taken = timm.data.resolve_model_data_config(model)
-    mean, std = (torch.tensor(taken[name])[:, None, None] for name in ("mean", "std"))
-    images = (images - mean) / std
+    model: Any = timm.create_model(ARCHITECTURE, num_classes=wanted.shape[1])
+    images = as_taken(model, values)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
-    steps = N_EPOCHS * (N_BEFORE // 50)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    n_batches, n_named = N_BEFORE // 50, len(CONCEPTS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=N_EPOCHS * n_batches)
     for epoch in range(N_EPOCHS):
         order = np.random.default_rng([SEED, epoch]).permutation(N_BEFORE)
-        for rows in np.split(order, N_BEFORE // 50):
-            loss = functional.binary_cross_entropy_with_logits(model(images[rows]), there[rows])
+        for rows in np.split(order, n_batches):
+            found = model(images[rows])
+            loss = functional.binary_cross_entropy_with_logits(found[:, :n_named], wanted[rows, :n_named])
+            loss = loss + functional.mse_loss(found[:, n_named:], wanted[rows, n_named:])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -83,12 +86,19 @@ def trained_before() -> tuple[str, float]:
     model.eval()
     with torch.no_grad():
         scores = model(images[N_BEFORE:])
-    areas = [area(scores[:, kind], there[N_BEFORE:, kind] > 0) for kind in range(len(CONCEPTS))]
+    areas = [area(scores[:, kind], wanted[N_BEFORE:, kind] > 0) for kind in range(n_named)]
     save_for_hf(model, folder, safe_serialization=True)
     written = json.loads((folder / "config.json").read_text("utf-8"))
     written["pretrained_cfg"]["input_size"] = [3, SIDE, SIDE]
     (folder / "config.json").write_text(json.dumps(written), "utf-8")
     return str(folder), float(np.mean(areas))
+
+
+def as_taken(model: Any, pixels: np.ndarray) -> torch.Tensor:
+    """Return pixels (image, token, colour), from 0 to 1, as the model takes them."""
+    taken = timm.data.resolve_model_data_config(model)
+    mean, std = (torch.tensor(taken[name])[:, None, None] for name in ("mean", "std"))
+    return (torch.from_numpy(pixels).mT.unflatten(2, (SIDE, SIDE)) - mean) / std
 
 
 def area(scores: torch.Tensor, there: torch.Tensor) -> float:
@@ -141,11 +151,9 @@ def fresh() -> str:
 def ridge(world: World, folder: str, train: slice, seed: int) -> dict[str, float]:
     """Fit ridge to the frozen features of the tower; return its scores."""
     model: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    taken = timm.data.resolve_model_data_config(model)
-    mean, std = (torch.tensor(taken[name])[:, None, None] for name in ("mean", "std"))
-    pixels = torch.from_numpy(world.spaces["pixels"]["embedding"].values).mT.unflatten(2, (SIDE, SIDE))
+    pixels = as_taken(model, world.spaces["pixels"]["embedding"].values)
     with torch.inference_mode():
-        found = model.forward_head(model.forward_features((pixels - mean) / std), pre_logits=True).numpy()
+        found = model.forward_head(model.forward_features(pixels), pre_logits=True).numpy()
     labels = {"stimulus": world.spaces["pixels"]["stimulus"].values, "channel": np.arange(found.shape[1])}
     world.spaces["tower"] = world.spaces["pixels"].drop_dims(("token", "channel")).assign_coords(labels)
     world.spaces["tower"]["embedding"] = (("stimulus", "channel"), found)

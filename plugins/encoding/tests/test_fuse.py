@@ -32,7 +32,7 @@ def test_spaces_lie_side_by_side_by_stimulus(spaces, study):
 
 def test_a_projection_has_the_size_that_was_asked_for_and_keeps_distances(spaces, study):
     made = spaces[spaces.compute("encoding.fuse", embeddings=["target"], n_channels=400)]
-    assert made.attrs["model"] == "400 random channels of simulated"
+    assert made.attrs["model"] == "400 random channels of simulated, seed 0"
     wide, few = made["embedding"].values / np.sqrt(400 / 12), study["target"]["embedding"].values
     kept = np.linalg.norm(wide[1:] - wide[0], axis=1) / np.linalg.norm(few[1:] - few[0], axis=1)
     np.testing.assert_allclose(kept.mean(), 1, atol=0.05)
@@ -52,7 +52,7 @@ def test_seeds_decide_the_projection(spaces):
 def test_products_depend_on_both_and_multiply_inner_products(spaces, study):
     given = {"embeddings": ["target", "noise"], "n_channels": 20_000, "products": True}
     made = spaces[spaces.compute("encoding.fuse", **given)]
-    assert made.attrs["model"] == "20000 random products of simulated x noise"
+    assert made.attrs["model"] == "20000 random products of simulated x noise, seed 0"
     assert "feature_space" not in made.coords
     values = made["embedding"].values[:8].astype(np.float64)
     one, other = (study[name]["embedding"].values[:8].astype(np.float64) for name in ("target", "noise"))
@@ -76,6 +76,14 @@ def test_fused_features_are_a_space_of_their_own(spaces):
     assert spaces["m"].attrs["model"] == "fused"
     with pytest.raises(brainlens.DimensionError, match="^model 'm': expected features of 'fused', found 'simulated'"):
         spaces.predict("m", features="target")
+
+
+def test_another_projection_is_another_space(spaces):
+    for seed in (0, 1):
+        spaces.compute("encoding.fuse", embeddings=["target"], n_channels=6, seed=seed, name=f"fused{seed}")
+    spaces.fit("encoding.ridge", features="fused0", response="response", alphas=(10.0,), name="m")
+    with pytest.raises(brainlens.DimensionError, match="expected features of '6 random channels of simulated, seed 0'"):
+        spaces.predict("m", features="fused1")
 
 
 def test_other_stimuli_and_repeats_are_refused(spaces, study):
