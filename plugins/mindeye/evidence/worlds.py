@@ -1,15 +1,16 @@
 """Measure MindEye and its rivals in the named worlds of `simulate.world`: top-1 in pools of 300, both ways.
 
-    python worlds.py SEED [SEED ...] [--world NAME ...] [--stimuli N]
+    python worlds.py SEED [SEED ...] [--world NAME ...] [--stimuli N] [--rows ROW ...]
 
-Writes worlds.json, one entry for each world, size and seed, kept from earlier calls; and worlds.md beside it.
-Everything here is simulated. Settings were frozen on seed 100.
+Writes worlds.json, one entry for each world, size and seed, kept from earlier calls, of which rows that are new are
+added; and worlds.md beside it. Everything here is simulated. Settings were frozen on seed 100.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -39,39 +40,45 @@ import brainlens
 POOL = 300
 NAMED = [name for name in WORLDS if name != "custom"]
 Pair = tuple[float, float]
-COSINES = ("ridge raw", "ridge centred", "linear contrastive", "mindeye")
+COSINES = ("ridge raw", "ridge centred", "linear contrastive")
 LINEARS = ("ridge raw", "ridge centred", "ridge LDA", "encoder", "linear contrastive")
 ROWS = (
     "ceiling", "learnable", "ridge raw", "ridge centred", "ridge LDA", "encoder", "encoder, nonlinear",
-    "linear contrastive", "mindeye", "mindeye, shuffled", "ensemble",
+    "linear contrastive", "mindeye", "mindeye, no projector", "mindeye, shuffled", "ensemble",
 )  # fmt: skip
+# With more images there are no more claims than these, and networks see each image less often.
+LARGE, OFTEN = 6000, {"epochs": 60, "learning_rate": 1e-3}
+FEW_ROWS = ("ceiling", "ridge centred", "ridge LDA", "encoder", "mindeye", "mindeye, no projector")
 
 
-def measure(world: Any, seed: int, n_stimuli: int) -> dict[str, Pair]:
-    """Return image and brain top-1 of every ceiling and decoder in one world."""
+def measure(world: Any, seed: int, n_stimuli: int, rows: Collection[str]) -> dict[str, Pair]:
+    """Return image and brain top-1 of ceilings and decoders in one world."""
     context = brainlens.Context(seed=seed)
     made = read(params=WorldParams(world=world, n_train=n_stimuli), context=context)
     response, truth, target = made["response"], made["truth"], made["target"]
     degree: Any = 2 if WORLDS[world].nonlinear == 1 else 1
-    limits = {
-        "ceiling": ceiling(response, truth, params=CeilingParams(), context=context),
-        "learnable": learnable_ceiling(
-            response, made["latents"], params=LearnableCeilingParams(degree=degree), context=context
-        ),
-    }
-    found = {name: limit_pair(each) for name, each in limits.items()}
+    found = {}
+    if "ceiling" in rows:
+        found["ceiling"] = limit_pair(ceiling(response, truth, params=CeilingParams(), context=context))
+    if "learnable" in rows:
+        given = LearnableCeilingParams(degree=degree)
+        found["learnable"] = limit_pair(learnable_ceiling(response, made["latents"], params=given, context=context))
     training, brain, shown = make_training(response, target)
+    fast = OFTEN if n_stimuli >= LARGE else {}
     makers = {
         "ridge raw": ridge_raw, "ridge centred": ridge_centred, "ridge LDA": ridge_lda, "encoder": encoder,
         "encoder, nonlinear": encoder_nonlinear,
         "linear contrastive": lambda part: MindEye(part, seed=seed, **LINEAR),
-        "mindeye": lambda part: MindEye(part, seed=seed),
-        "mindeye, shuffled": lambda part: MindEye(shuffled(part, seed), seed=seed),
+        "mindeye": lambda part: MindEye(part, seed=seed, **fast),
+        "mindeye, no projector": lambda part: MindEye(part, seed=seed, projector_width=0, **fast),
+        "mindeye, shuffled": lambda part: MindEye(shuffled(part, seed), seed=seed, **fast),
         "ensemble": lambda part: Ensemble(part, seed=seed),
     }  # fmt: skip
-    for name, make in makers.items():
-        scores = make(training)(brain, shown)
-        cosine = name in COSINES or name == "mindeye, shuffled"
+    for name in rows:
+        if name not in makers:
+            continue
+        scores = makers[name](training)(brain, shown)
+        cosine = name in COSINES or name.startswith("mindeye")
         # Likelihoods of one image under many brains are compared after what is common to the brain is taken away.
         found[name] = rates(scores, scores if cosine else brainlens.over_marginal(scores))
     return found
@@ -121,10 +128,11 @@ def write(entries: dict[str, dict[str, dict[str, Pair]]]) -> None:
     ]
     for key in sorted(entries):
         seeds = entries[key]
-        values = {name: np.array([seeds[seed][name] for seed in seeds]) for name in ROWS}
+        kept = [name for name in ROWS if all(name in row for row in seeds.values())]
+        values = {name: np.array([seeds[seed][name] for seed in seeds]) for name in kept}
         lines += ["", f"## {key}, seeds {seeds_of(seeds)}", ""]
         lines += ["| decoder | image | share | brain | share |", "|---|---|---|---|---|"]
-        for name in ROWS:
+        for name in kept:
             cells = []
             for way in (0, 1):
                 share = values[name][:, way].mean() / values["ceiling"][:, way].mean()
@@ -137,13 +145,16 @@ def write(entries: dict[str, dict[str, dict[str, Pair]]]) -> None:
 def _gains(values: dict[str, np.ndarray]) -> list[str]:
     """Say how far MindEye and the ensemble are from their rivals, seed by seed."""
     image = {name: each[:, 0] for name, each in values.items()}
-    best_linear = np.max([image[name] for name in LINEARS], axis=0)
-    best = np.max([image[name] for name in (*LINEARS, "encoder, nonlinear", "mindeye")], axis=0)
-    pairs = {
-        "MindEye over ridge centred": image["mindeye"] - image["ridge centred"],
-        "MindEye over the best linear": image["mindeye"] - best_linear,
-        "ensemble over the best single decoder": image["ensemble"] - best,
-    }
+    best_linear = np.max([image[name] for name in LINEARS if name in image], axis=0)
+    networks = [name for name in ("mindeye", "mindeye, no projector") if name in image]
+    pairs = {}
+    for name in networks:
+        called = name.replace("mindeye", "MindEye")
+        pairs[f"{called} over ridge centred"] = image[name] - image["ridge centred"]
+        pairs[f"{called} over the best linear"] = image[name] - best_linear
+    if "ensemble" in image:
+        best = np.max([best_linear, image["encoder, nonlinear"], *(image[name] for name in networks)], axis=0)
+        pairs["ensemble over the best single decoder"] = image["ensemble"] - best
     return [f"- {name}, image: {_interval(gain)}" for name, gain in pairs.items()]
 
 
@@ -165,6 +176,7 @@ def main() -> None:
     parser.add_argument("seeds", nargs="+", type=int)
     parser.add_argument("--world", nargs="+", choices=NAMED, default=NAMED)
     parser.add_argument("--stimuli", type=int, default=3000)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="only these")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -172,10 +184,13 @@ def main() -> None:
     for seed in options.seeds:
         for world in options.world:
             done = entries.setdefault(f"{world}, {options.stimuli} training images", {})
-            if str(seed) in done:
+            known = done.setdefault(str(seed), {})
+            wanted = FEW_ROWS if options.stimuli >= LARGE else ROWS
+            rows = [name for name in options.rows or wanted if name not in known]
+            if not rows:
                 continue
             started = time.perf_counter()
-            done[str(seed)] = measure(world, seed, options.stimuli)
+            known.update(measure(world, seed, options.stimuli, rows))
             write(entries)
             print(f"{world} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
 
