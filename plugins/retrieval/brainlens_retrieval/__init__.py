@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import brainlens
 from brainlens_retrieval.params import (
+    CombineParams,
     CompareParams,
     LikelihoodParams,
     LookalikeParams,
@@ -48,6 +49,24 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             inputs={"response": "response", "target": "embedding", "gallery": "embedding"},
             output=("ranking",),
             citations=(_LEDOIT, "Kay et al. (2008), Nature 452:352, doi:10.1038/nature06713"),
+        ),
+        brainlens.Component(
+            name="retrieval.combine",
+            role="analysis",
+            summary="Several decoders and encoders as one, weighed by how they name training stimuli left out.",
+            version="1",
+            target="brainlens_retrieval.combine:combine",
+            params=CombineParams,
+            inputs={
+                "decoded": brainlens.Input("embedding", many=True),
+                "left_out": brainlens.Input("embedding", many=True),
+                "target": "embedding",
+                "gallery": "embedding",
+                "response": brainlens.Input("response", optional=True),
+                "models": brainlens.Input("model", optional=True, many=True),
+            },
+            output=("ranking",),
+            citations=("Wolpert (1992), Neural Netw 5:241, doi:10.1016/S0893-6080(05)80023-1", _LEDOIT),
         ),
         brainlens.Component(
             name="retrieval.transductive",

@@ -80,12 +80,11 @@ def rank_by_likelihood(
     if params.roi:
         response = brainlens.select_roi(response, params.roi)
     _check_models(target, gallery)
-    training, tested = _parts(response, params)
-    _check_showings(tested)
+    training, tested = mean_responses(response, train=params.train, test=params.test)
     known = _rows(target, training["stimulus_id"].values, name="target")
     candidates = gallery["embedding"].values.reshape(gallery.sizes["stimulus"], -1).astype(np.float64)
     own = _positions(gallery, tested["stimulus_id"].values, name="gallery")
-    mean, spread = _statistics(training)
+    mean, spread = site_statistics(training)
     brain, brain_tested = ((each["response"].values.astype(np.float64) - mean) / spread for each in (training, tested))
     features = make_features(known, n_rectified=params.n_rectified, rng=context.rng(0))
     ridge = brainlens.fit_ridge(features(known), brain)
@@ -134,16 +133,23 @@ def make_features(known: np.ndarray, *, n_rectified: int, rng: np.random.Generat
     return features
 
 
-def _parts(response: xr.Dataset, params: LikelihoodParams) -> tuple[xr.Dataset, xr.Dataset]:
-    """Return mean responses of training and of test stimuli."""
+def mean_responses(response: xr.Dataset, *, train: str, test: str) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return mean responses of training and of test stimuli, by the parts of `split` that they are in.
+
+    Raises
+    ------
+    DimensionError
+        If `split` is missing or lacks a part, a stimulus is in both, or those of the test part were not shown equally
+        often.
+    """
     if "split" not in response.coords:
         raise brainlens.DimensionError(
             "response: expected a coordinate 'split' (trial) that says which trials are for training, found none. "
             "Add one with brainlens.split_trials."
         )
     split = response["split"].values.astype(str)
-    rows = [np.flatnonzero(split == part) for part in (params.train, params.test)]
-    for part, found in zip((params.train, params.test), rows, strict=True):
+    rows = [np.flatnonzero(split == part) for part in (train, test)]
+    for part, found in zip((train, test), rows, strict=True):
         if not found.size:
             raise brainlens.DimensionError(
                 f"response: expected trials with split {part!r}, found {brainlens.listed(np.unique(split))}. Name the "
@@ -157,10 +163,18 @@ def _parts(response: xr.Dataset, params: LikelihoodParams) -> tuple[xr.Dataset, 
             "Split by stimulus, with brainlens.split_trials."
         )
     first, second = (brainlens.average_trials(response.isel(trial=found)) for found in rows)
+    _check_showings(second)
     return first, second
 
 
-def _statistics(training: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+def site_statistics(training: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and SD of each site over the training stimuli.
+
+    Raises
+    ------
+    DimensionError
+        If a site does not vary.
+    """
     values = training["response"].values.astype(np.float64)
     spread = values.std(axis=0)
     flat = np.flatnonzero(spread == 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -47,6 +47,54 @@ class LikelihoodParams(brainlens.Params):
         description="Random rectified directions of the embedding beside the embedding itself, for responses that are "
         "no linear function of it; 0: none.",
     )
+
+
+Rule = Literal["centred-cosine", "projection", "lda", "direction-lda"]
+_RULES = get_args(Rule)
+
+
+class CombineParams(brainlens.Params):
+    """Who takes part, by which rules, and which trials are which."""
+
+    labels: tuple[str, ...] = Field(
+        default=(), description="Names of the decoders, in their order; 'decoder 1', 'decoder 2', ... when left out."
+    )
+    variants: tuple[str, ...] = Field(
+        default=(), description="Variant of each decoder, in their order, '' where it has none; left out: none has any."
+    )
+    rules: tuple[str, ...] = Field(
+        default=("projection+lda+direction-lda",),
+        description="Rules by which candidates are scored, joined by '+', each a member: centred-cosine; projection: "
+        "along the candidate's direction, length counts; lda: log-likelihood, by the errors on left-out stimuli; "
+        "direction-lda: that of candidates' directions. One entry for all decoders, or one for each.",
+    )
+    n_rectified: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(0, 800),
+        description="Encoders whose likelihoods take part where there is a 'response', by their numbers of rectified "
+        "directions, as in retrieval.likelihood.",
+    )
+    roi: str = Field(default="", description="ROI expression for the encoders, such as 'V1 + V2'; '' for all sites.")
+    train: str = Field(default="train", description="Part of 'split' that decides the weights.")
+    test: str = Field(default="test", description="Part of 'split' whose stimuli are looked for.")
+    pool_size: int = Field(
+        default=600, ge=2, description="Left-out stimuli that are told apart at a time, at most; a fold has more parts."
+    )
+
+    @model_validator(mode="after")
+    def _known_rules(self) -> CombineParams:
+        for entry in self.rules:
+            for rule in self.rules_of(entry):
+                if rule not in _RULES:
+                    raise ValueError(f"rules: there is no rule {rule!r}. {brainlens.closest(rule, _RULES)}")
+        for name, values in (("labels", self.labels), ("n_rectified", self.n_rectified)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: expected each once, found {values!r}")
+        return self
+
+    @staticmethod
+    def rules_of(entry: str) -> list[str]:
+        """Return the rules of an entry, each once."""
+        return list(dict.fromkeys(rule.strip() for rule in entry.split("+")))
 
 
 class _Uncertain(brainlens.Params):

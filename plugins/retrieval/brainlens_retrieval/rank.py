@@ -77,8 +77,8 @@ def rank(
     array([1, 1])
     """
     decoded = first_showings(brainlens.choose_variant(decoded, params.variant), params.showings)
-    _check_spaces(decoded, gallery)
-    true_column = _true_columns(decoded, gallery)
+    check_spaces(decoded, gallery)
+    true_column = candidate_columns(decoded, gallery)
     compare = _comparison(decoded, left_out, target, params)
     similarity = _similarity(decoded, gallery, compare, params=params, context=context)
     attrs = {key: decoded.attrs[key] for key in ("model", "subject") if key in decoded.attrs}
@@ -93,7 +93,7 @@ def rank(
             "rank": ("trial", brainlens.rank_of_true(similarity, true_column)),
             "similarity": (("trial", "stimulus"), similarity),
         },
-        {**_trial_coords(decoded), "stimulus": gallery["stimulus"].values},
+        {**trial_coords(decoded), "stimulus": gallery["stimulus"].values},
         {**attrs, "schema": "ranking.v1", "metric": params.metric},
     )
 
@@ -176,8 +176,8 @@ def _comparison(
             "the training trials with cross_predict(..., split='train'), and give the embeddings it was fitted to."
         )
     left_out = brainlens.choose_variant(left_out, params.variant, name="left_out")
-    _check_spaces(left_out, target, names=("left_out", "target"))
-    _check_spaces(decoded, target, names=("decoded", "target"))
+    check_spaces(left_out, target, names=("left_out", "target"))
+    check_spaces(decoded, target, names=("decoded", "target"))
     pairs = training_pairs(left_out, target, tested=decoded["stimulus_id"].values)
     return error_rule(*pairs).log_likelihood
 
@@ -210,8 +210,14 @@ def _rows(dataset: xr.Dataset, dim: str, space: Space | None, *, name: str) -> n
     return rows
 
 
-def _check_spaces(decoded: xr.Dataset, gallery: xr.Dataset, names: tuple[str, str] = ("decoded", "gallery")) -> None:
-    """Refuse embeddings of different spaces."""
+def check_spaces(decoded: xr.Dataset, gallery: xr.Dataset, names: tuple[str, str] = ("decoded", "gallery")) -> None:
+    """Refuse embeddings of different spaces.
+
+    Raises
+    ------
+    DimensionError
+        If dims, models, or labels of tokens or channels differ.
+    """
     ours, theirs = names
     for dataset, name, first in ((decoded, ours, "trial"), (gallery, theirs, "stimulus")):
         dims = dataset["embedding"].dims
@@ -257,20 +263,27 @@ def _labels(dataset: xr.Dataset, dim: str) -> list[object]:
     return dataset[dim].values.tolist()
 
 
-def _true_columns(decoded: xr.Dataset, gallery: xr.Dataset) -> np.ndarray:
-    """Return the position in the gallery of each trial's stimulus; shape (n_trials,), int64."""
+def candidate_columns(decoded: xr.Dataset, gallery: xr.Dataset, *, name: str = "gallery") -> np.ndarray:
+    """Return the position in the gallery of each trial's stimulus; shape (n_trials,), int64.
+
+    Raises
+    ------
+    DimensionError
+        If one is not there.
+    """
     shown = decoded["stimulus_id"].values.tolist()
     candidates = gallery["stimulus"].values.tolist()
     position = {label: column for column, label in enumerate(candidates)}
     missing = sorted({label for label in shown if label not in position}, key=str)
     if missing:
         raise brainlens.DimensionError(
-            f"gallery: expected every stimulus of the {len(shown)} trials among its {len(candidates)}, found "
-            f"{len(missing)} missing: {brainlens.listed(missing)}; the gallery has {brainlens.listed(candidates)}. "
-            "Add them to the gallery, or drop these trials."
+            f"{name}: expected every stimulus of the {len(shown)} trials among its {len(candidates)}, found "
+            f"{len(missing)} missing: {brainlens.listed(missing)}; the {name} has {brainlens.listed(candidates)}. "
+            f"Add them to the {name}, or drop these trials."
         )
     return np.array([position[label] for label in shown], dtype=np.int64)
 
 
-def _trial_coords(decoded: xr.Dataset) -> dict[str, xr.DataArray]:
+def trial_coords(decoded: xr.Dataset) -> dict[str, xr.Variable]:
+    """Return what is known of trials."""
     return {str(name): coord.variable for name, coord in decoded.coords.items() if coord.dims == ("trial",)}
