@@ -234,15 +234,20 @@ def reindex(ctx: click.Context) -> None:
 
 
 @main.command()
-@click.option("--quick", is_flag=True, help="Do not try the decoders.")
+@click.option("--quick", is_flag=True, help="Do not try decoders and encoders.")
 @json_option
 @registry_option
 @click.pass_context
 def doctor(ctx: click.Context, quick: bool, as_json: bool) -> None:
-    """Check versions, devices and plugins; paste the output into a bug report."""
+    """Check versions, devices and plugins; paste the output into a bug report.
+
+    Each decoder and encoder is fitted to a small simulated study with its defaults, which takes a minute or two. One
+    that refuses so small a study is listed as not tried.
+    """
     from brainlens.doctor import diagnose, lines
 
-    report = diagnose(plugin_host(), passes=not quick, registry=registry_path(ctx))
+    told = None if ctx.find_root().meta.get("quiet", False) else say
+    report = diagnose(plugin_host(), passes=not quick, registry=registry_path(ctx), say=told)
     if as_json:
         print_json(report)
     else:

@@ -7,8 +7,10 @@ decoders and encoders that are tried.
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import platform
 import re
@@ -16,11 +18,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from brainlens.errors import BrainlensError, closest
+from brainlens.errors import BrainlensError, DimensionError, ParameterError, closest
 from brainlens.index import PRIVATE
 from brainlens.plugins import DISABLE, Plugin, PluginHost
 from brainlens.scratch import FOLDER, left_over, user_folder
@@ -34,7 +37,9 @@ LIBRARIES = (
 _BUILDS = ("torch", "torchvision", "torchaudio")
 
 
-def diagnose(host: PluginHost, *, passes: bool = True, registry: str = "") -> dict[str, Any]:
+def diagnose(
+    host: PluginHost, *, passes: bool = True, registry: str = "", say: Callable[[str], None] | None = None
+) -> dict[str, Any]:
     """Describe this installation as a JSON value.
 
     Parameters
@@ -46,6 +51,8 @@ def diagnose(host: PluginHost, *, passes: bool = True, registry: str = "") -> di
         they need.
     registry
         Path of a registry whose scratch folders are listed, if it is there.
+    say
+        Told of each decoder and encoder before it is tried, which takes seconds.
 
     Returns
     -------
@@ -53,7 +60,8 @@ def diagnose(host: PluginHost, *, passes: bool = True, registry: str = "") -> di
         `brainlens`, `python`, `platform`: text. `libraries`: installed versions by name. `torch`: builds such as
         `cu128` or `cpu` by library. `torch_wanted`: the version of torch that its companions demand. `cpus`: number.
         `memory_gb`: number. `gpus`: list of `name` and `memory_gb`. `plugins`: list of `name`, `distribution`,
-        `version`, `state`, `error`, `details`, `components`. `passes`: `ok` or what went wrong, by decoder or encoder.
+        `version`, `state`, `error`, `details`, `components`. `passes`: `ok`, `not tried: ` and why, or what went wrong, by
+        decoder or encoder.
         `scratch`: list of `folder` and `size_mb`.
         `problems`: list of text, empty when all is well.
     """
@@ -73,7 +81,7 @@ def diagnose(host: PluginHost, *, passes: bool = True, registry: str = "") -> di
         "scratch": list(_scratch(registry)),
     }
     for plugin in plugins if passes else ():
-        report["passes"] |= _try_fitting(host, plugin)
+        report["passes"] |= _try_fitting(host, plugin, say or _ignore)
     report["problems"] = list(_problems(report))
     return report
 
@@ -188,8 +196,29 @@ def _described(plugin: Plugin) -> dict[str, Any]:
     return {**{name: getattr(plugin, name) for name in facts}, "components": components}
 
 
-def _try_fitting(host: PluginHost, plugin: Plugin) -> dict[str, str]:
-    """Fit and predict with each decoder and encoder of a plugin, on the device that it would take by itself."""
+def _ignore(_: str) -> None:
+    """Say nothing."""
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Let nobody log or warn: what is said of a study that the user does not know tells them nothing."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _try_fitting(host: PluginHost, plugin: Plugin, say: Callable[[str], None]) -> dict[str, str]:
+    """Fit and predict with each decoder and encoder of a plugin, on the device that it would take by itself.
+
+    They are tried with their defaults. One that refuses the small study in plain words has been imported and works as
+    it should; it has not been fitted, which is what the report then says.
+    """
     from brainlens.exercise import Attempt, NotApplicable, only
     from brainlens.exercise_fitting import fit_attempt, needs_other_kinds, predict_attempt
     from brainlens.synthetic import synthetic_study
@@ -198,7 +227,8 @@ def _try_fitting(host: PluginHost, plugin: Plugin) -> dict[str, str]:
     for component in plugin.components:
         if component.role not in ("decoder", "encoder"):
             continue
-        with tempfile.TemporaryDirectory() as folder:
+        say(f"trying {component.name}")
+        with tempfile.TemporaryDirectory() as folder, _silent():
             attempt = Attempt(
                 host=only(host, plugin),
                 component=component,
@@ -214,6 +244,8 @@ def _try_fitting(host: PluginHost, plugin: Plugin) -> dict[str, str]:
                 outcomes[component.name] = "ok"
             except NotApplicable as reason:
                 outcomes[component.name] = f"not tried: {reason}"
+            except (ParameterError, DimensionError) as reason:
+                outcomes[component.name] = f"not tried: it refuses the small simulated study. {reason}"
             except BrainlensError as error:
                 outcomes[component.name] = str(error)
             except Exception as error:  # noqa: BLE001 - a report that fails helps nobody

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 
@@ -53,6 +54,62 @@ def test_a_decoder_of_another_kind_is_not_tried(plugin_folder, host_of):
     expected = "not tried: component 'pixels' reads 'stimulus_image', which the synthetic study does not have."
     assert report["passes"]["pixels"] == expected
     assert not any("pixels" in problem for problem in report["problems"])
+
+
+REFUSING = """
+import warnings
+import brainlens
+
+
+class Decoder(brainlens.Trainable):
+    def fit(self, response, target):
+        self.context.log.warning("features have one token")
+        warnings.warn("a library grumbles")
+        raise brainlens.{error}("n_stimuli: expected at least 64, found 14. Choose a smaller batch_size.")
+
+    def predict(self, response):
+        raise NotImplementedError
+"""
+
+
+@pytest.mark.parametrize("error", ["ParameterError", "DimensionError"])
+def test_what_refuses_the_small_study_in_plain_words_is_not_tried_and_no_problem(plugin_folder, host_of, error):
+    plugin_folder.add("picky", decoder=REFUSING.format(error=error))
+    report = diagnose(host_of())
+    expected = (
+        "not tried: it refuses the small simulated study. n_stimuli: expected at least 64, found 14. Choose a smaller "
+        "batch_size."
+    )
+    assert report["passes"] == {"sound": "ok", "picky": expected}
+    assert f"    picky: {expected}" in lines(report)
+    assert not any("picky" in problem for problem in report["problems"])
+
+
+@pytest.mark.parametrize("error", ["DeviceError", "CheckpointError", "SchemaError"])
+def test_any_other_error_of_a_component_is_a_problem(plugin_folder, host_of, error):
+    plugin_folder.add("bad", decoder=REFUSING.format(error=error))
+    (problem,) = [problem for problem in diagnose(host_of())["problems"] if "'bad'" in problem]
+    assert problem == (
+        "component 'bad' does not work here: n_stimuli: expected at least 64, found 14. Choose a smaller batch_size."
+    )
+
+
+def test_what_is_logged_and_warned_during_the_trial_does_not_leak(plugin_folder, host_of, caplog, recwarn):
+    plugin_folder.add("picky", decoder=REFUSING.format(error="ParameterError"))
+    diagnose(host_of())
+    logging.getLogger("brainlens").warning("heard again")
+    assert caplog.messages == ["heard again"]
+    assert not recwarn.list
+
+
+def test_each_component_is_named_before_it_is_tried(plugin_folder, host_of):
+    plugin_folder.add("bad", decoder="import no_such_library")
+    said = []
+    diagnose(host_of(), say=said.append)
+    assert sorted(said) == ["trying bad", "trying sound"]
+    said.clear()
+    diagnose(host_of(), passes=False, say=said.append)
+    assert said == []
 
 
 def test_broken_plugins_are_problems_with_their_traceback(plugin_folder, host_of):
