@@ -104,6 +104,11 @@ class InContextEncoder(brainlens.Trainable):
         if not self._started:
             self.axes_ = find_axes(zip(scaled, measured, strict=True), self.params.n_axes)
             self._network = make_network(self.axes_.shape[1], self.params, self.context)
+        if not self._started and len(responses) == 1:
+            self.context.log.warning(
+                "in-context encoder: trained on the sites of one subject alone, who is then read as well; give several "
+                "subjects first, and fit the new one with start=MODEL."
+            )
         if not self._started or len(responses) > 1:
             subjects = [
                 self._part(number, table, values, response)

@@ -84,7 +84,7 @@ def _choose(names: list[str], wanted: str) -> int:
     if not wanted and len(names) == 1:
         return 0
     if wanted not in names:
-        found = f"there is no {wanted!r}. {brainlens.closest(wanted, names)}" if wanted else "found none named"
+        found = f"there is no {wanted!r}. {brainlens.closest(wanted, names)}" if wanted else "found none named."
         raise brainlens.ParameterError(
             f"space: expected one of the model's {len(names)} feature spaces, {found} There are: "
             f"{brainlens.listed(names)}."

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from brainlens_encoding.in_context import InContextEncoder
+from brainlens_encoding.in_context_params import InContextParams
 
 import brainlens
 
@@ -209,3 +211,19 @@ def test_what_does_not_fit_is_refused(
 def test_of_several_subjects_nothing_is_predicted(registry: brainlens.Registry) -> None:
     with pytest.raises(brainlens.DimensionError, match="^predict: expected a model of one subject, found 'prior' of 2"):
         registry.predict("prior", features="s2/features")
+
+
+def test_training_on_one_subject_alone_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    shown = {"trial": np.arange(60), "stimulus_id": ("trial", np.arange(60))}
+    values = rng.standard_normal((60, 3), dtype="float32")
+    features = xr.Dataset({"embedding": (("trial", "channel"), values)}, shown, {"model": "toy"})
+    measured = values @ rng.standard_normal((3, 8), dtype="float32")
+    response = xr.Dataset({"response": (("trial", "voxel"), measured)}, shown).assign_coords(voxel=np.arange(8))
+    encoder = InContextEncoder(InContextParams(steps=2, width=8, depth=1), brainlens.Context())
+    encoder.fit([features], [response])
+    assert "trained on the sites of one subject alone" in caplog.text
+    caplog.clear()
+    other = response.assign_coords(voxel=np.arange(8) + 8)
+    InContextEncoder(encoder.params, brainlens.Context()).fit([features] * 2, [response, other])
+    assert not caplog.text

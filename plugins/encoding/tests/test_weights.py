@@ -47,7 +47,7 @@ def test_spaces_add_up_and_keep_their_labels(registry, study):
 def test_the_space_must_be_named_where_there_are_several(registry):
     registry.fit("encoding.banded", features=["target", "noise"], response="response", name="m", n_scalings=2)
     with pytest.raises(
-        brainlens.ParameterError, match="^space: expected one of the model's 2 feature spaces, found none"
+        brainlens.ParameterError, match="^space: expected one of the model's 2 feature spaces, found none named. There"
     ):
         registry.compute("encoding.weights", model="m")
     with pytest.raises(brainlens.ParameterError, match="there is no 'nois'. Closest: 'noise'."):

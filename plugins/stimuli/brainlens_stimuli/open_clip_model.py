@@ -270,7 +270,9 @@ def _folder(params: OpenClipParams) -> Path | None:
         name = params.model.removeprefix(HUB)
         return hub_folder(name, "", _WANTED, config=CONFIG, download=params.download)
     path = Path(params.model).expanduser()
-    return path if path.exists() or "/" in params.model else None
+    # OpenAI's own names have a slash where open_clip's have a hyphen.
+    spelt_otherwise = params.model.replace("/", "-") in open_clip.list_models()
+    return path if path.exists() or ("/" in params.model and not spelt_otherwise) else None
 
 
 def _from_folder(

@@ -243,6 +243,7 @@ def test_weights_that_are_not_there_are_named_with_the_command_that_fetches_them
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        ({"model": "ViT-L/14"}, "model: expected an architecture of open_clip .*found 'ViT-L/14'. Closest: 'ViT-L-14"),
         ({"model": "ViT-H14"}, "model: expected an architecture of open_clip .*found 'ViT-H14'. Closest: 'ViT-H-14"),
         ({"model": "tiny-ViT"}, "which weights of 'tiny-ViT', or 'own' .*found ''"),
         ({"model": "tiny-ViT", "pretrained": "opnai"}, "found 'opnai'. Closest: 'openai'. Weights: 'openai', 'plain'"),
