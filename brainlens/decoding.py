@@ -7,7 +7,7 @@ alone; what is predicted is labelled. `brainlens.fitting` calls this, and stores
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ GIVEN = "response"
 # What may stand in the place of a response when a model predicts.
 PATTERNS = "roi_pattern"
 FOLDER = "decoded"
+# Stands for the fold of what was predicted by the decoders of every fold.
+ALL_FOLDS = "all"
 
 Statistics = tuple[xr.DataArray, xr.DataArray]
 
@@ -150,26 +152,97 @@ def _predict_patterns(
     return label_prediction(made, response, fitted, job.component).drop_vars("stimulus_id").rename(trial="roi")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What decoders that were fitted without a fold are asked for.
+
+    Attributes
+    ----------
+    left
+        The trials to leave out; averages, where single trials are fitted.
+    others
+        Trials of another part of `split`, which the decoders of all folds predict; None for none.
+    """
+
+    left: xr.Dataset
+    others: xr.Dataset | None = None
+
+
+def read_asked(
+    work: Workplace, job: Job, ready: Trials, preparation: Preparation, *, average: tuple[str, ...], also: str | None
+) -> Asked:
+    """Make ready what folds are asked for, with those labels of trials that all of it has.
+
+    Raises
+    ------
+    DimensionError
+        If a part of `split` is not there, or an average mixes parts.
+    """
+    asked = replace(preparation, average=average or preparation.average)
+    left = prepare_trials(ready.chosen, asked)
+    if also is None:
+        return Asked(left)
+    stored = open_dataset(work.place, ready.entry.name)
+    others = select_trials(prepare_sites(stored, preparation), replace(asked, split=also), default=also)
+    others = prepare_trials(others, asked)
+    if asked.average:
+        # Averages are numbered from 0 in both.
+        others = others.assign_coords(trial=others["trial"].values + left.sizes["trial"])
+    names = [{str(name) for name, coord in each.coords.items() if coord.dims == ("trial",)} for each in (left, others)]
+    return Asked(left.drop_vars(names[0] - names[1]), others.drop_vars(names[1] - names[0]))
+
+
 def predict_folds(
-    work: Workplace, job: Job, ready: Trials, preparation: Preparation, folds: Iterable[Fold]
+    work: Workplace,
+    job: Job,
+    ready: Trials,
+    preparation: Preparation,
+    folds: Iterable[Fold],
+    *,
+    asked: Asked | None = None,
 ) -> xr.Dataset:
-    """Return what decoders predict for the trials of each fold, fitted to those of the other folds."""
+    """Return what decoders predict for the trials of each fold, fitted to those of the other folds.
+
+    Trials that are not left out are behind these: the mean of what the decoders of all folds predict, of fold "all".
+    """
     component = job.component
-    parts = []
+    left = ready.response if asked is None else asked.left
+    others = None if asked is None else asked.others
+    parts: list[xr.Dataset] = []
+    beyond: list[xr.Dataset] = []
     for number, fold in enumerate(folds, start=1):
-        left = ready.response.isel(trial=fold.test)
         own = with_own_scratch(job, f"fold-{number}")
         decoder, ((mean, std),) = fit(work, own, [ready.select(fold.train)], preparation)
-        with guarded(work.host, component, "predicting"):
-            made = decoder.predict(standardize(left, mean, std))
-        labelled = label_prediction(made, left, _model_frame(left, ready.embeddings[0], mean, std), component)
-        parts.append(
-            labelled.assign_coords(
-                fold=("trial", [fold.label] * len(fold.test)), in_training=("trial", np.zeros(len(fold.test), bool))
+        for trials, label, made in ((left.isel(trial=fold.test), fold.label, parts), (others, ALL_FOLDS, beyond)):
+            if trials is None:
+                continue
+            with guarded(work.host, component, "predicting"):
+                predicted = decoder.predict(standardize(trials, mean, std))
+            frame = _model_frame(trials, ready.embeddings[0], mean, std)
+            n_trials = trials.sizes["trial"]
+            made.append(
+                label_prediction(predicted, trials, frame, component).assign_coords(
+                    fold=("trial", [label] * n_trials), in_training=("trial", np.zeros(n_trials, bool))
+                )
             )
-        )
     with guarded(work.host, component, "joining the folds"):
-        return _join_folds(parts, ready.response)
+        if others is None:
+            return _join_folds(parts, left["trial"].values)
+        first = beyond[0]["embedding"]
+        total = np.zeros(first.shape)
+        for part in beyond:
+            total += part["embedding"].values
+        # What else is said of trials has no mean that holds for all decoders; what is not about trials has no trial.
+        further = [str(name) for name in _about_trials(beyond[0]) if name != "embedding"]
+        means = beyond[0].assign(embedding=(first.dims, (total / len(beyond)).astype(first.dtype)))
+        order = np.concatenate([left["trial"].values, others["trial"].values])
+        joined = _join_folds([part.drop_vars(further) for part in (*parts, means)], order)
+        dropped = sorted({*joined.attrs.get("dropped_variables", ()), *further})
+        return joined.assign_attrs(dropped_variables=dropped) if dropped else joined
+
+
+def _about_trials(made: xr.Dataset) -> list[Any]:
+    return [name for name, variable in made.data_vars.items() if "trial" in variable.dims]
 
 
 def label_prediction(made: Any, response: xr.Dataset, fitted: xr.Dataset, component: Component) -> xr.Dataset:
@@ -225,20 +298,20 @@ def label_prediction(made: Any, response: xr.Dataset, fitted: xr.Dataset, compon
     )
 
 
-def _join_folds(parts: Sequence[xr.Dataset], response: xr.Dataset) -> xr.Dataset:
-    """Put the folds' predictions together, in the order of the response.
+def _join_folds(parts: Sequence[xr.Dataset], order: np.ndarray) -> xr.Dataset:
+    """Put the folds' predictions together, in the order of some labels of trials.
 
     Attributes in which they differ are left out, and so is what is not about trials and differs, such as the mean of
     the training targets; `attrs["dropped_variables"]` names it.
     """
     first, *rest = parts
-    fixed = [name for name, variable in first.data_vars.items() if "trial" not in variable.dims]
+    fixed = [name for name in first.data_vars if name not in _about_trials(first)]
     differ = sorted(str(name) for name in fixed if not all(first[name].equals(part[name]) for part in rest))
     if differ:
         parts = [part.drop_vars(differ).assign_attrs(dropped_variables=differ) for part in parts]
     how: Mapping[str, Any] = {"data_vars": "minimal", "coords": "minimal", "compat": "equals", "join": "exact"}
     joined = xr.concat(parts, dim="trial", combine_attrs="drop_conflicts", **how)
-    return joined.sel(trial=response["trial"].values)
+    return joined.sel(trial=order)
 
 
 def _model_frame(response: xr.Dataset, target: xr.Dataset, mean: xr.DataArray, std: xr.DataArray) -> xr.Dataset:

@@ -21,7 +21,7 @@ from brainlens.jobs import Job, Settings, Workplace, guarded, make_job, with_scr
 from brainlens.manifest import entry_of
 from brainlens.models import ROLES, open_model, rows_of, start_entry
 from brainlens.records import Component
-from brainlens.selection import Fold, folds
+from brainlens.selection import Fold, folds, match_folds
 from brainlens.store import query_entries, read_manifest
 from brainlens.trainable import Trainable
 from brainlens.trials import Preparation, Trials, add_training_rows, join_training_rows, training_rows
@@ -161,6 +161,8 @@ def cross_predict(
     *,
     leave_out: str,
     n_folds: int | None = None,
+    average_predicted: tuple[str, ...] = (),
+    also: str | None = None,
 ) -> str:
     """Predict every trial by a decoder or encoder that was fitted without its fold; return the name of what is stored.
 
@@ -172,6 +174,10 @@ def cross_predict(
     if n_folds is not None and type(n_folds) is not int:
         raise ParameterError(f"n_folds: expected a whole number from 2, found {n_folds!r}.")
     options = {**preparation.options(), "leave_out": leave_out, "n_folds": n_folds}
+    # Named where they are given only, so that what was computed without them is still found.
+    asking = {"average_predicted": list(average_predicted), "also": also}
+    options |= {key: value for key, value in asking.items() if value}
+    _refuse_asking(component, preparation, average_predicted=average_predicted, also=also)
     if given.get("start") is not None:
         raise ParameterError(
             f"cross_predict: expected no start, found {given['start']!r}: that model may have met the trials that are "
@@ -192,10 +198,37 @@ def cross_predict(
         started = time.monotonic()
         (ready,) = side.read_trials(work, job, preparation, default="all")
         parted = folds(ready.response, leave_out, n_folds=n_folds, seed=job.context.seed)
-        shown = job.context.progress(parted, label=f"{component.name} without {leave_out}")
-        predicted = side.predict_folds(work, job, ready, preparation, shown)
+        label = f"{component.name} without {leave_out}"
+        if average_predicted or also:
+            asked = decoding.read_asked(work, job, ready, preparation, average=average_predicted, also=also)
+            shown = job.context.progress(match_folds(parted, ready.response, asked.left, leave_out), label=label)
+            predicted = decoding.predict_folds(work, job, ready, preparation, shown, asked=asked)
+        else:
+            shown = job.context.progress(parted, label=label)
+            predicted = side.predict_folds(work, job, ready, preparation, shown)
         store_result(work, name, predicted, job, recipe, started)
     return name
+
+
+def _refuse_asking(
+    component: Component, preparation: Preparation, *, average_predicted: tuple[str, ...], also: str | None
+) -> None:
+    """Refuse what cannot be asked of the decoders of folds."""
+    if component.role != "decoder" and (average_predicted or also):
+        name = "average_predicted" if average_predicted else "also"
+        raise ParameterError(
+            f"{name}: expected it for a decoder alone, found {component.name!r}, an {component.role}. Leave it out."
+        )
+    if average_predicted and preparation.average:
+        raise ParameterError(
+            f"average_predicted: expected single trials to be fitted, found average={preparation.average!r}, which "
+            "averages what is predicted as well. Give one of the two."
+        )
+    if also is not None and (preparation.split in (None, "all") or also in (preparation.split, "all")):
+        raise ParameterError(
+            f"also: expected another part than the one that is left out, found split={preparation.split!r} and "
+            f"also={also!r}. Give both, such as split='train', also='test'."
+        )
 
 
 def _refuse_not_given(model: str, component: Component, wanted: str, given: Mapping[str, Any]) -> None:

@@ -28,7 +28,9 @@ _VERB_OPTIONS = frozenset(
     {"name", "seed", "device", "precision", "recompute", "component", "registry", "json", "help"}
     | {"self", "params", "context", "guide"}
 )
-_FIT_OPTIONS = frozenset({"roi", "average", "standardize", "split", "start", "leave_out", "n_folds"})
+_FIT_OPTIONS = frozenset(
+    {"roi", "average", "standardize", "split", "start", "leave_out", "n_folds", "average_predicted", "also"}
+)
 _ROLE_OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
     {"decoder": _FIT_OPTIONS, "encoder": _FIT_OPTIONS, "exporter": frozenset({"dataset", "target", "exporter"})}
 )

@@ -187,6 +187,8 @@ class Registry(Shelf):
         features: str | Sequence[str] | None = None,
         leave_out: str,
         n_folds: int | None = None,
+        average_predicted: str | Sequence[str] = (),
+        also: str | None = None,
         name: str | None = None,
         roi: str | None = None,
         average: str | Sequence[str] = (),
@@ -209,6 +211,12 @@ class Registry(Shelf):
             left out at a time.
         n_folds
             Put the values into so many folds instead.
+        average_predicted
+            Coordinates (trial) over which the trials that a decoder predicts are averaged, where it is fitted to single
+            ones.
+        also
+            Another part of `split`, such as `"test"`, whose trials the decoders of all folds predict: the mean of their
+            embeddings stands behind the trials that were left out, with "all" as its fold.
         component, response, target, features, name, roi, average, standardize, split, **options
             As in `fit`; `split` is `all` when left out.
         seed, device, precision, recompute
@@ -218,8 +226,9 @@ class Registry(Shelf):
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
         given = _given(response=response, target=target, features=features) | options
         return fitting.cross_predict(
-            self._work, component, given, settings, preparation, leave_out=leave_out, n_folds=n_folds
-        )
+            self._work, component, given, settings, preparation, leave_out=leave_out, n_folds=n_folds,
+            average_predicted=coordinate_names(average_predicted), also=also,
+        )  # fmt: skip
 
     def compute(
         self,

@@ -5,7 +5,7 @@ Only labels are read here, never the data behind them; averages and scaling are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -128,6 +128,37 @@ def folds(dataset: xr.Dataset, by: str, *, n_folds: int | None = None, seed: int
         )
     left_out = [(label, np.isin(codes, part)) for label, part in parts]
     return [Fold(label, np.flatnonzero(~test), np.flatnonzero(test)) for label, test in left_out]
+
+
+def match_folds(parts: list[Fold], fitted: xr.Dataset, left: xr.Dataset, by: str) -> list[Fold]:
+    """Return the same folds with the trials of another dataset left out: averages of those that are fitted.
+
+    Parameters
+    ----------
+    parts
+        Folds of `fitted` by the coordinate `by`.
+    fitted, left
+        With that coordinate (trial).
+
+    Raises
+    ------
+    DimensionError
+        If averages lie across folds, so that they have no such coordinate.
+
+    Examples
+    --------
+    >>> fitted = xr.Dataset(coords={"run": ("trial", [1, 1, 2])})
+    >>> left = xr.Dataset(coords={"run": ("trial", [2, 1])})
+    >>> [(fold.train.tolist(), fold.test.tolist()) for fold in match_folds(folds(fitted, "run"), fitted, left, "run")]
+    [([2], [1]), ([0, 1], [0])]
+    """
+    if by not in left.coords:
+        raise DimensionError(
+            f"average_predicted: expected averages within one fold, found some that mix values of {by!r}. Average over "
+            f"{by!r} as well, or leave out another coordinate."
+        )
+    values = [each[by].values for each in (left, fitted)]
+    return [replace(fold, test=np.flatnonzero(np.isin(values[0], values[1][fold.test]))) for fold in parts]
 
 
 def join_targets(response: xr.Dataset, target: xr.Dataset, *, called: str = "target") -> np.ndarray:

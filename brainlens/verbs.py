@@ -91,6 +91,12 @@ def _make_cross_predict(component: Component) -> click.Command:
         ),
         *(click.Option([f"--{key}"], help=text) for key, text in {**_FITTING, "split": _ANY_SPLIT}.items()),
     ]
+    if component.role == "decoder":
+        asking = {
+            "average-predicted": "Coordinates over which what is predicted is averaged; single trials are fitted.",
+            "also": "Another part of split, such as test, that the decoders of all folds predict: their mean.",
+        }
+        fitting += [click.Option([f"--{key}"], help=text) for key, text in asking.items()]
     return _component_command(component, run, [name_option(), *fitting, *common_options(device=True)])
 
 

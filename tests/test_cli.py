@@ -248,6 +248,15 @@ def test_folds_are_counted(study: Path) -> None:
     assert set(brainlens.open("study.zarr")["d"]["fold"].values.tolist()) == {"fold 1", "fold 2"}
 
 
+def test_decoders_of_folds_predict_another_part_as_well(study: Path) -> None:
+    registry = brainlens.open("study.zarr")
+    registry.put("split", brainlens.split_trials(registry["subj01/response"], test=0.4))
+    inputs = ("--response", "split", "--target", "subj01/target", "--name", "d", "--split", "train")
+    folds = ("--leave-out", "stimulus_id", "--n-folds", "2", "--average-predicted", "stimulus_id")
+    run("cross-predict", "toy.ridge", *inputs, *folds, "--also", "test")
+    assert set(registry["d"]["fold"].values.tolist()) == {"fold 1", "fold 2", "all"}
+
+
 def test_compute_reads_every_type_of_parameter(study: Path, values: np.ndarray) -> None:
     run("compute", "toy.look", "--first", "subj01/response", "--name", "plain")
     options = ("--limits", "1,2,3", "--mode", "max", "--absolute", "yes", "--ctx", "7")

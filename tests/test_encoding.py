@@ -403,6 +403,15 @@ def test_subjects_that_do_not_go_together_are_refused_and_nothing_is_stored(
     assert registry.list() == before
 
 
+@pytest.mark.parametrize("given", [{"also": "test", "split": "train"}, {"average_predicted": "stimulus_id"}])
+def test_what_only_decoders_of_folds_can_do_is_refused(registry: brainlens.Registry, given: dict[str, str]) -> None:
+    with pytest.raises(brainlens.ParameterError) as caught:
+        cross(registry, **given)
+    assert str(caught.value) == (
+        f"{next(iter(given))}: expected it for a decoder alone, found 'toy', an encoder. Leave it out."
+    )
+
+
 def test_left_out_trials_never_touch_what_is_learnt(registry: brainlens.Registry, study: dict[str, xr.Dataset]) -> None:
     response, features = study["response"].copy(deep=True), study["features"].copy(deep=True)
     test = response["split"].values == "test"

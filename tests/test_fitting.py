@@ -162,7 +162,8 @@ class Aided(Ridge):
 
     def predict(self, response):
         made = super().predict(response)
-        return made.assign(target_mean=("channel", self.intercept_))
+        length = np.linalg.norm(made["embedding"].values, axis=1)
+        return made.assign(target_mean=("channel", self.intercept_), length=("trial", length))
 
 
 class Shared(brainlens.Trainable):
@@ -1227,6 +1228,93 @@ def test_a_target_of_trials_does_not_fit_averages(registry: brainlens.Registry, 
         fit(registry, target="trials", average="stimulus_id")
 
 
+# Predicted by the decoders of folds: averages, and trials of another part
+
+
+def test_decoders_of_folds_predict_another_part_by_their_mean(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    decoded = registry[cross(registry, split="train", also="test")]
+    train, test = (select(study["response"], part) for part in ("train", "test"))
+    np.testing.assert_array_equal(decoded["trial"], np.concatenate([train["trial"], test["trial"]]))
+    np.testing.assert_array_equal(decoded["split"], ["train"] * train.sizes["trial"] + ["test"] * test.sizes["trial"])
+    runs = np.unique(train["run"].values)
+    by_fold = [by_hand(train.isel(trial=train["run"].values != run), test, study["target"]) for run in runs]
+    others = decoded.isel(trial=decoded["fold"].values == "all")
+    np.testing.assert_allclose(others["embedding"], np.mean(by_fold, axis=0), rtol=1e-3, atol=1e-3)
+    left = registry[cross(registry, "left", split="train")]
+    xr.testing.assert_equal(
+        decoded["embedding"].isel(trial=slice(train.sizes["trial"])).drop_vars(["fold", "in_training"]),
+        left["embedding"].drop_vars(["fold", "in_training"]),
+    )
+    assert not decoded["in_training"].values.any()
+
+
+def test_single_trials_are_fitted_where_averages_are_predicted(
+    registry: brainlens.Registry, study: dict[str, xr.Dataset]
+) -> None:
+    asked = {"leave_out": "stimulus_id", "n_folds": 2, "split": "train", "average_predicted": "stimulus_id"}
+    decoded = registry[cross(registry, **asked, also="test")]
+    train, test = (select(study["response"], part) for part in ("train", "test"))
+    expected = []
+    for fold in brainlens.folds(train, "stimulus_id", n_folds=2):
+        single, left = train.isel(trial=fold.train), brainlens.average_trials(train.isel(trial=fold.test))
+        found = decoded.isel(trial=np.isin(decoded["stimulus_id"].values, left["stimulus_id"].values))
+        found = found.isel(trial=found["fold"].values != "all").set_index(trial="stimulus_id")
+        by_stimulus = found.sel(trial=left["stimulus_id"].values)["embedding"]
+        np.testing.assert_allclose(by_stimulus, by_hand(single, left, study["target"]), rtol=1e-3, atol=1e-3)
+        expected.append(by_hand(single, brainlens.average_trials(test), study["target"]))
+    others = decoded.isel(trial=decoded["fold"].values == "all")
+    np.testing.assert_allclose(others["embedding"], np.mean(expected, axis=0), rtol=1e-3, atol=1e-3)
+    assert len(set(decoded["trial"].values.tolist())) == decoded.sizes["trial"]
+    assert "n_repetitions" in decoded.coords
+
+
+def test_what_was_not_asked_for_changes_no_recipe(registry: brainlens.Registry) -> None:
+    cross(registry)
+    options = registry.show("d")["provenance"]["options"]
+    assert "also" not in options
+    assert cross(registry, average_predicted=(), also=None) == "d"
+    cross(registry, "e", split="train", also="test")
+    assert registry.show("e")["provenance"]["options"]["also"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "text"),
+    [
+        (
+            {"also": "test"}, brainlens.ParameterError,
+            "also: expected another part than the one that is left out, found split=None and also='test'. Give both, "
+            "such as split='train', also='test'.",
+        ),
+        (
+            {"also": "train", "split": "train"}, brainlens.ParameterError,
+            "also: expected another part than the one that is left out, found split='train' and also='train'.",
+        ),
+        (
+            {"also": "tset", "split": "train"}, brainlens.ParameterError,
+            "split: unknown choice 'tset'. Closest: 'test'.",
+        ),
+        (
+            {"average": "stimulus_id", "average_predicted": "stimulus_id", "leave_out": "stimulus_id"},
+            brainlens.ParameterError,
+            "average_predicted: expected single trials to be fitted, found average=('stimulus_id',), which averages "
+            "what is predicted as well. Give one of the two.",
+        ),
+        (
+            {"average_predicted": "stimulus_id", "split": "train"}, brainlens.DimensionError,
+            "average_predicted: expected averages within one fold, found some that mix values of 'run'. Average over "
+            "'run' as well, or leave out another coordinate.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_folds_cannot_be_asked_for_is_refused(
+    registry: brainlens.Registry, more: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with refused(registry, error, text):
+        cross(registry, **more)
+
+
 # What is computed once
 
 
@@ -1696,6 +1784,10 @@ def test_what_differs_between_folds_and_is_not_about_trials_is_left_out_and_name
     decoded = registry[cross(registry, component="toy.aided")]
     assert "target_mean" not in decoded
     assert decoded.attrs["dropped_variables"] == ["target_mean"]
+    assert decoded["length"].dims == ("trial",)
+    beside = registry[cross(registry, "beside", component="toy.aided", split="train", also="test")]
+    assert list(beside.data_vars) == ["embedding"]
+    assert beside.attrs["dropped_variables"] == ["length", "target_mean"]
     fit(registry, component="toy.aided")
     assert "target_mean" in registry[registry.predict("m", response="response", device="cpu")]
 

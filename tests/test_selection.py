@@ -8,7 +8,7 @@ import xarray as xr
 from hypothesis import given, settings, strategies as st
 
 from brainlens.errors import DimensionError, ParameterError
-from brainlens.selection import folds, join_targets, split_trials
+from brainlens.selection import folds, join_targets, match_folds, split_trials
 
 # A busy machine is slow now and then; pytest-timeout catches what hangs.
 examples = settings(deadline=None, max_examples=50)
@@ -189,6 +189,19 @@ def test_impossible_folds_are_refused():
         DimensionError, match="folds by 'run': expected at least 2 different values, found 1. Choose another"
     ):
         folds(trials([1, 2, 3], run=[1, 1, 1]), "run")
+
+
+def test_folds_leave_out_what_was_averaged_over_their_trials():
+    fitted, left = trials([1, 2, 1, 3], run=[1, 1, 2, 2]), trials([3, 1, 2], run=[2, 1, 1])
+    parts = folds(fitted, "stimulus_id", n_folds=2)
+    for before, after in zip(parts, match_folds(parts, fitted, left, "stimulus_id"), strict=True):
+        assert (after.label, after.train.tolist()) == (before.label, before.train.tolist())
+        named = [set(each["stimulus_id"].values[rows]) for each, rows in ((fitted, before.test), (left, after.test))]
+        assert named[0] == named[1]
+    with pytest.raises(
+        DimensionError, match="average_predicted: expected averages within one fold, found some that mi"
+    ):
+        match_folds(folds(fitted, "run"), fitted, left.drop_vars("run"), "run")
 
 
 def gallery(ids):

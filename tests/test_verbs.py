@@ -86,7 +86,13 @@ def test_a_verb_has_the_components_of_its_roles(verb: str, roles: tuple[str, ...
             "cross-predict",
             "toy.decoder",
             {"name", "roi", "average", "standardize", "split", "seed", "recompute", "device", "precision"}
-            | {"response", "target", "leave_out", "n_folds"},
+            | {"response", "target", "leave_out", "n_folds", "average_predicted", "also"},
+        ),
+        (
+            "cross-predict",
+            "toy.encoder",
+            {"name", "roi", "average", "standardize", "split", "seed", "recompute", "device", "precision"}
+            | {"response", "features", "leave_out", "n_folds"},
         ),
     ],
 )
