@@ -36,7 +36,7 @@ _HOMES = {
     "brainlens.likelihood": ("NoiseLaw", "log_likelihood", "noise_law", "prepare_stimuli"),
     "brainlens.batches": ("Batches", "MappedArray"),
     "brainlens.device": ("resolve_device",),
-    "brainlens.pictures": ("contact_sheet",),
+    "brainlens.pictures": ("contact_sheet", "image_sheet"),
     "brainlens.registry": ("Registry", "open"),
     "brainlens.workers": ("spread",),
 }  # fmt: skip
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         noise_law as noise_law,
         prepare_stimuli as prepare_stimuli,
     )
-    from brainlens.pictures import contact_sheet as contact_sheet
+    from brainlens.pictures import contact_sheet as contact_sheet, image_sheet as image_sheet
     from brainlens.pools import (
         hit_rates as hit_rates,
         over_marginal as over_marginal,

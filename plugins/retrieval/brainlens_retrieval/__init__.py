@@ -14,6 +14,7 @@ from brainlens_retrieval.params import (
     PoolParams,
     RankParams,
     ScoreParams,
+    SheetParams,
     TransductiveParams,
 )
 from brainlens_retrieval.search_components import COMPONENTS, hits_schema
@@ -140,9 +141,10 @@ def brainlens_components() -> Iterable[brainlens.Component]:
         brainlens.Component(
             name="retrieval.sheet",
             role="exporter",
-            summary="Images of trials as a contact sheet, a row for each candidate.",
+            summary="Images of trials, stimuli or ROIs as a contact sheet with their labels.",
             version="1",
             target="brainlens_retrieval.pictures:write_sheet",
+            params=SheetParams,
             suffixes=(".png",),
         ),
         *COMPONENTS,

@@ -180,3 +180,24 @@ class PictureParams(brainlens.Params):
         if self.n_hits * self.n_trials > 10_000:
             raise ValueError(f"n_trials: expected at most 10,000 pictures, found {self.n_hits * self.n_trials}")
         return self
+
+
+class SheetParams(brainlens.Params):
+    """How a contact sheet is laid out."""
+
+    n_columns: int = Field(
+        default=0,
+        ge=0,
+        description="After so many columns the sheet goes on below; 0: as many as fit into 1,600 pixels.",
+    )
+    max_images: int = Field(
+        default=400, ge=1, le=10_000, description="Images at most; how many are left out is said on the sheet."
+    )
+    first: int = Field(
+        default=0, ge=0, description="Where to begin, from 0, along the first dim (trial, ROI): for further pages."
+    )
+    max_side: int = Field(
+        default=256,
+        ge=0,
+        description="Images of which a side is longer, in pixels, are made smaller by a whole factor; 0: none.",
+    )

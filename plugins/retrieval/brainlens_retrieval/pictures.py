@@ -9,7 +9,7 @@ import xarray as xr
 
 import brainlens
 from brainlens_retrieval.columns import true_columns
-from brainlens_retrieval.params import PictureParams
+from brainlens_retrieval.params import PictureParams, SheetParams
 
 
 def draw_hits(
@@ -85,34 +85,47 @@ def draw_hits(
     )
 
 
-def write_sheet(dataset: xr.Dataset, target: Path, *, params: brainlens.Params, context: brainlens.Context) -> None:
-    """Write images as a contact sheet, a column for each trial and a row for each candidate.
+def write_sheet(dataset: xr.Dataset, target: Path, *, params: SheetParams, context: brainlens.Context) -> None:
+    """Write images as a contact sheet, labelled: as many of them as are asked for, and no more in memory.
 
     Parameters
     ----------
     dataset
-        `image` (trial, y, x, ...), or (trial, candidate, y, x, ...), uint8.
+        `image` (..., y, x, rgb) or (..., y, x), uint8. A column for each trial, by its stimulus, or stimulus, and a row
+        for each candidate; of ROIs and others, a row for each, and columns for the last dim.
     target
         A `.png` file.
-    params, context
-        Not used.
+    params
+        Where the sheet is wrapped, how many images it has, and how large they are.
+    context
+        Its log is told how many images are left out.
 
     Raises
     ------
     DimensionError
-        If there is no image of trials.
+        If there are no images, or `first` is behind the last.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> image = ("roi", "candidate", "y", "x"), np.zeros((3, 2, 8, 8), np.uint8)
+    >>> painted = xr.Dataset({"image": image}, {"roi": ["V1", "FFA", "PPA"]})
+    >>> with TemporaryDirectory() as folder:
+    ...     target = Path(folder, "painted.png")
+    ...     write_sheet(painted, target, params=SheetParams(n_columns=2), context=brainlens.Context())
+    ...     target.read_bytes()[1:4]
+    b'PNG'
     """
-    if "image" not in dataset or dataset["image"].dims[0] != "trial":
-        found = brainlens.listed(map(str, dataset.data_vars))
-        raise brainlens.DimensionError(
-            f"dataset: expected a variable 'image' of trials, found {found}. Name a dataset of images."
-        )
-    image = dataset["image"]
-    if "candidate" not in image.dims:
-        rows = [("", image.values)]
-    else:
-        rows = [(str(name), image.isel(candidate=row).values) for row, name in enumerate(dataset["candidate"].values)]
-    target.write_bytes(brainlens.contact_sheet(rows))
+    content, left_out = brainlens.image_sheet(
+        dataset,
+        n_columns=params.n_columns,
+        max_images=params.max_images,
+        first=params.first,
+        max_side=params.max_side,
+    )
+    if left_out:
+        context.log.warning("retrieval.sheet: %s Go on with 'first', or raise 'max_images'.", left_out)
+    target.write_bytes(content)
 
 
 def _images_of(stimuli: xr.Dataset, labels: np.ndarray) -> np.ndarray:
