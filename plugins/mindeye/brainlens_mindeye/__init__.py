@@ -23,7 +23,7 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             name="mindeye",
             role="decoder",
             summary="Voxels to image embeddings: a contrastive submodule for retrieval, a diffusion prior to repaint.",
-            version="1",
+            version="2",
             target="brainlens_mindeye.decoder:MindEyeDecoder",
             params=HighLevelParams,
             inputs={"response": brainlens.Input("response", many=True)},
@@ -35,7 +35,7 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             name="mindeye.low_level",
             role="decoder",
             summary="Voxels to an autoencoder's latents, which say how the image is laid out.",
-            version="1",
+            version="2",
             target="brainlens_mindeye.low_level:LowLevelDecoder",
             params=LowLevelParams,
             inputs={

@@ -58,8 +58,9 @@ class Subject:
         return len(self.first)
 
     def select(self, stimuli: np.ndarray) -> Subject:
-        """Keep some stimuli, by position, and all their trials."""
+        """Keep some stimuli, by position, and all their trials; or none."""
         kept = [self.trials[self.first[number] : self.first[number] + self.count[number]] for number in stimuli]
+        kept.append(self.trials[:0])
         count = self.count[stimuli]
         return Subject(
             self.name, self.response, self.target, np.concatenate(kept), np.cumsum(count) - count, count

@@ -210,10 +210,14 @@ class _Trainer:
         return self.module if self.average is None else self.average
 
     def is_over(self) -> bool:
-        """Whether validation has not become better for too long."""
-        epoch = self.progress.step // self.plan.steps_per_epoch - 1
-        waited = epoch - self.progress.best_epoch
-        return bool(self.plan.patience) and self.progress.best_epoch >= 0 and waited >= self.plan.patience
+        """Whether validation has not become better for too long: only a validation can say so.
+
+        Follows from the progress alone, so that a training that goes on from its checkpoint stops where it would have.
+        """
+        validated = self.progress.history.get("validated_epoch", ())
+        if not self.plan.patience or self.progress.best_epoch < 0 or not validated:
+            return False
+        return validated[-1] - self.progress.best_epoch >= self.plan.patience
 
     def finish(self) -> None:
         """Put the weights that were chosen into the module."""

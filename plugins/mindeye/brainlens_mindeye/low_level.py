@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import brainlens
+from brainlens_mindeye.checks import refuse_apart
 from brainlens_mindeye.feed import Order, Rows, Subject, held_out_means
+from brainlens_mindeye.grids import by_cell, grid_of, refuse_other_grids
 from brainlens_mindeye.learner import Batch, Outputs
 from brainlens_mindeye.losses import soft_clip
 from brainlens_mindeye.params import LowLevelParams
@@ -267,14 +269,52 @@ class LowLevelDecoder(NetworkDecoder):
     entries_at = "entries"
 
     def fit(self, response: Any, target: Any, *, features: Any = None) -> None:
-        """Train on trials, with `features` (embedding) of the same trials where the auxiliary loss is wanted."""
-        features = None if features is None else list(features) if isinstance(features, list | tuple) else [features]
-        self.feature_channels = 0 if features is None else int(features[0]["embedding"].sizes["channel"])
-        super().fit(response, target, features=features)
+        """Train on trials, with `features` (embedding) of the same trials where the auxiliary loss is wanted.
+
+        The head of that loss goes on from a model to start from where features are of the same model and width.
+        Otherwise it is fresh, and without features there is none; it takes no part in predicting.
+        """
+        given = None if features is None else list(features) if isinstance(features, list | tuple) else [features]
+        self.feature_channels, self.feature_model = 0, ""
+        if given is not None:
+            for each in given:
+                by_cell(each)
+            refuse_apart(given, "features")
+            refuse_other_grids(given, "features", 1)
+            self.feature_channels = int(given[0]["embedding"].sizes["channel"])
+            self.feature_model = str(given[0].attrs.get("model", ""))
+        refuse_other_grids(list(target) if isinstance(target, list | tuple) else [target], "target", self._shrink)
+        super().fit(response, target, features=given)
+
+    @property
+    def _shrink(self) -> int:
+        """How many times the sides of the latents are those of the small map."""
+        return int(2 ** (len(self.params.up_channels) - 1))
 
     def note_target(self, target: xr.Dataset) -> None:
         """Keep the grid of the latents."""
-        self.grid = grid_of(target, "target", 2 ** (len(self.params.up_channels) - 1))
+        self.grid = grid_of(target, "target", self._shrink)
+
+    def refuse_start(self, start: LowLevelDecoder, shape: tuple[int, int]) -> None:
+        """Refuse to start from a decoder of latents of another shape or grid."""
+        super().refuse_start(start, shape)
+        if start.grid != self.grid:
+            raise brainlens.DimensionError(
+                f"target: expected a grid of {start.grid[0]} x {start.grid[1]} as the model to start from has it, "
+                f"found {self.grid[0]} x {self.grid[1]}. Give the target of that model, or fit without start."
+            )
+
+    def left_behind(self, start: LowLevelDecoder) -> tuple[str, ...]:
+        """Return the auxiliary head, unless it was trained beside features of the same kind."""
+        own, given = ((each.feature_model, each.feature_channels) for each in (self, start))
+        if own == given:
+            return ()
+        if self.feature_channels and start.feature_channels:
+            self.context.log.info(
+                "features: the model to start from was trained beside those of %r; the head for those of %r is fresh",
+                given[0], own[0],
+            )  # fmt: skip
+        return ("head.",)
 
     def make_module(self, n_voxels: Sequence[int], shape: tuple[int, int]) -> LowLevel:
         """Return the network for latents of that shape."""
@@ -283,7 +323,7 @@ class LowLevelDecoder(NetworkDecoder):
     def make_learner(self, training: Sequence[Subject], held_out: Sequence[Subject | None]) -> LowLevelLearner:
         """Return what feeds and judges it."""
         features = self.others["features"]
-        arrays = None if features is None else [_by_token(each) for each in features]
+        arrays = None if features is None else [by_cell(each) for each in features]
         grid = None if features is None else grid_of(features[0], "features", 1)
         pixels = None
         if self.params.pixel_weight:
@@ -324,47 +364,11 @@ class LowLevelDecoder(NetworkDecoder):
 
     def about(self) -> dict[str, Any]:
         """Return what the state says in words."""
-        return {**super().about(), "grid": list(self.grid), "feature_channels": self.feature_channels}
+        features = {"feature_channels": self.feature_channels, "feature_model": self.feature_model}
+        return {**super().about(), "grid": list(self.grid), **features}
 
     def take_about(self, about: Mapping[str, Any]) -> None:
         """Take back what `about` returned."""
         super().take_about(about)
         self.grid = (int(about["grid"][0]), int(about["grid"][1]))
-        self.feature_channels = int(about["feature_channels"])
-
-
-def grid_of(dataset: xr.Dataset, what: str, multiple: int) -> tuple[int, int]:
-    """Return height and width of an embedding whose tokens are the cells of a grid.
-
-    `attrs["grid"]` says them; without it the grid is square.
-
-    Raises
-    ------
-    DimensionError
-        If tokens do not fill the grid, or its sides are no multiples of `multiple`.
-    """
-    embedding = dataset["embedding"]
-    n_tokens = embedding.sizes.get("token")
-    if n_tokens is None:
-        raise brainlens.DimensionError(
-            f"{what}: expected dims (trial, token, channel) with a token for each cell, found "
-            f"({', '.join(map(str, embedding.dims))}). Give embeddings of cells, such as those of 'mini.latents'."
-        )
-    side = math.isqrt(n_tokens)
-    height, width = (int(length) for length in dataset.attrs.get("grid", (side, side)))
-    if height * width != n_tokens or height % multiple or width % multiple:
-        raise brainlens.DimensionError(
-            f"{what}: expected {n_tokens} tokens to fill a grid whose sides are multiples of {multiple}, found a grid "
-            f"of {height} x {width}. Set attrs['grid'], or choose other 'up_channels'."
-        )
-    return height, width
-
-
-def _by_token(features: xr.Dataset) -> xr.DataArray:
-    embedding = features["embedding"]
-    if embedding.dims != ("trial", "token", "channel"):
-        raise brainlens.DimensionError(
-            f"features: expected dims (trial, token, channel), found ({', '.join(map(str, embedding.dims))}). Give "
-            "features of cells."
-        )
-    return embedding
+        self.feature_channels, self.feature_model = int(about["feature_channels"]), str(about["feature_model"])

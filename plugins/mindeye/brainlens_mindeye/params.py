@@ -43,8 +43,8 @@ class TrainingParams(brainlens.Params):
     patience: int = Field(
         default=0,
         ge=0,
-        description="Epochs without a better validation after which training stops and the best weights are taken; "
-        "0: never.",
+        description="Epochs without a better validation after which a validation that is no better ends the "
+        "training, and the best weights are taken; 0: never.",
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Compute activations again in the backward pass instead of keeping them."

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
+from torch.torch_version import TorchVersion
+
+import brainlens
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+# What older versions of torch want to hear before cuBLAS counts as deterministic; newer ones see to that themselves.
+CUBLAS, CUBLAS_CHOICES, CUBLAS_UNTIL = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8"), "2.10"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +41,8 @@ class Plan:
     clip
         Largest norm of all gradients together; 0: any.
     patience
-        Epochs without a better validation after which training stops, and the best weights are taken; 0: never.
+        Epochs without a better validation after which training stops, and the best weights are taken; 0: never. Only
+        a validation can end it.
     validate_every
         Epochs between validations.
     precision, device, seed, deterministic
@@ -105,3 +113,34 @@ def casting(plan: Plan) -> contextlib.AbstractContextManager[None]:
 def seed_of(*keys: int) -> int:
     """Return one number for several, for torch's generators."""
     return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
+
+
+def refuse_nondeterministic(
+    device: str, *, version: str = torch.__version__, environment: Mapping[str, str] = os.environ
+) -> None:
+    """Refuse deterministic training where torch would stop at the first product of matrices on a GPU.
+
+    The variable is read once, when a process first multiplies there, so that it is no use to set it here.
+
+    Parameters
+    ----------
+    device
+        Where training would be.
+    version
+        Of torch.
+    environment
+        Variables of this process.
+
+    Raises
+    ------
+    DeviceError
+        If a variable is not set that this version of torch asks for.
+    """
+    found = environment.get(CUBLAS)
+    if torch.device(device).type != "cuda" or TorchVersion(version) >= CUBLAS_UNTIL or found in CUBLAS_CHOICES:
+        return
+    raise brainlens.DeviceError(
+        f"deterministic: expected the environment variable {CUBLAS} to be {' or '.join(map(repr, CUBLAS_CHOICES))}, "
+        f"without which torch {version} refuses to multiply on {device!r}, found {found!r}. Set it before Python is "
+        f"started ({CUBLAS}={CUBLAS_CHOICES[0]}), or take torch from {CUBLAS_UNTIL} on."
+    )

@@ -21,18 +21,18 @@ import xarray as xr
 from torch import Tensor, nn
 
 import brainlens
+from brainlens_mindeye.checks import refuse_not_finite, refuse_repeated, refuse_small_batch, refuse_too_few
 from brainlens_mindeye.crew import Crew, refuse_processes, run_in_crew
-from brainlens_mindeye.feed import Subject, as_float, blocks, hold_out, make_subject
+from brainlens_mindeye.feed import Subject, as_float, hold_out, make_subject
 from brainlens_mindeye.learner import Learner
 from brainlens_mindeye.loop import ALONE, train
 from brainlens_mindeye.params import TrainingParams
-from brainlens_mindeye.plan import Plan
+from brainlens_mindeye.plan import Plan, refuse_nondeterministic
 from brainlens_mindeye.space import TargetSpace, measure_targets
+from brainlens_mindeye.start import Known, first_weight, known_subjects, refuse_other_target, take_over
 
 # Trials that are predicted at a time.
 BATCH = 256
-# What of a network belongs to single subjects: an entry for each.
-ENTRIES = "entries."
 # What several processes leave for the one that waits for them.
 TRAINED = "trained.pt"
 
@@ -53,8 +53,10 @@ class NetworkDecoder(brainlens.Trainable):
     """
 
     # Which training a checkpoint belongs to is told by this and the parameters.
-    training_version = "1"
+    training_version = "2"
     params: TrainingParams
+    # The model to start from, and what is stored of it beside its weights.
+    _start: tuple[NetworkDecoder, xr.Dataset] | None = None
 
     @abc.abstractmethod
     def make_module(self, n_voxels: Sequence[int], shape: tuple[int, int]) -> nn.Module:
@@ -80,49 +82,55 @@ class NetworkDecoder(brainlens.Trainable):
         target
             For each response, `embedding` of dims (trial, channel) or (trial, token, channel), row for row its trials.
         **others
-            Further targets of the same trials, where a decoder takes them.
+            Further targets of the same trials, where a decoder takes them: a list of datasets each, or None.
 
         Raises
         ------
         DimensionError
-            If there are fewer stimuli than a batch takes, or a value is not finite, or a model to start from is of
-            another target.
+            If there are fewer stimuli than a batch takes, or more subjects, or two responses are of one subject, or a
+            value is not finite; or a model to start from is of another target, or knows a subject by other sites.
+        ParameterError
+            If a model to start from takes targets about their mean and this one does not, or the other way round.
         CheckpointError
             If the folder of intermediate files holds a checkpoint of another training.
         DeviceError
             If memory does not suffice for one trial, or the loss is not finite, or there are fewer GPUs than processes,
-            or one of them is stopped.
+            or one of them is stopped, or `deterministic` is more than this torch can do on a GPU as it was started.
         """
-        params = self.params
         responses, targets = (list(each) if isinstance(each, list | tuple) else [each] for each in (response, target))
         subjects = [make_subject(*pair) for pair in zip(responses, targets, strict=True)]
-        refuse_processes(
-            params.processes, device=self.context.device, batch_size=params.batch_size, n_subjects=len(subjects)
-        )
-        for subject in subjects:
-            refuse_not_finite(subject)
+        self.subjects = [subject.name for subject in subjects]
+        refuse_repeated(self.subjects)
+        refuse_settings(self.params, self.context, n_subjects=len(subjects))
         parted = [
-            hold_out(subject, params.validation, rng=self.context.rng(0, number))
+            hold_out(subject, self.params.validation, rng=self.context.rng(0, number))
             for number, subject in enumerate(subjects)
         ]
         training, held_out = [part[0] for part in parted], [part[1] for part in parted]
-        refuse_too_few(training, params.batch_size)
+        refuse_too_few(training, self.params.batch_size)
         first = training[0].target
         shape, n_voxels = (first.shape[1], first.shape[2]), [subject.response.shape[1] for subject in training]
-        self.subjects = [subject.name for subject in training]
         self.target_dims = targets[0]["embedding"].ndim
         self.note_target(targets[0])
-        start = self.__dict__.pop("_start", None)
+        known = self._check_start(responses, targets[0], shape)
+        for name, given in {"target": targets, **others}.items():
+            for each in given or ():
+                refuse_not_finite(each["embedding"], name)
+        for subject in subjects:
+            refuse_not_finite(subject.response, "response")
+        # What is started from is used once.
+        start, self._start = (None if self._start is None else self._start[0]), None
         self.space = start.space if start is not None else measure_targets(training, centre=self.centre)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self.context.rng(1).integers(2**62)))
             self.module = self.make_module(n_voxels, shape)
         if start is not None:
-            self._take_over(start, shape)
+            weights = self.module.state_dict(), start.module.state_dict()
+            self.module.load_state_dict(take_over(*weights, known, but=self.left_behind(start)))
         self.others = others
-        identity = f"{type(self).__name__} {self.training_version}, {n_voxels} voxels, {shape}, {params!r}"
+        identity = f"{type(self).__name__} {self.training_version}, {n_voxels} voxels, {shape}, {self.params!r}"
         data = (training, held_out, identity)
-        if params.processes == 1:
+        if self.params.processes == 1:
             self.history = train_decoder(ALONE, self, *data, self.context.scratch)
         else:
             self._train_in_crew(data)
@@ -148,14 +156,16 @@ class NetworkDecoder(brainlens.Trainable):
     def start_from(self, state: Mapping[str, np.ndarray], model: xr.Dataset) -> None:
         """Begin with the weights of a model: the entries of its subjects, and all that subjects share.
 
-        A subject that the model does not know gets a fresh entry. Targets keep the mean and scale of that model.
+        A subject that the model does not know gets a fresh entry. One that it knows must have the same sites, which may
+        come in another order. Targets must be of the same model, and keep mean and scale of the first fit. All of this
+        is looked at by `fit`.
 
         Parameters
         ----------
         state
             As `state` returned it.
         model
-            What is stored beside the weights; not used.
+            What is stored beside the weights: labels of sites, channels and tokens, and whose they are.
 
         Raises
         ------
@@ -164,26 +174,37 @@ class NetworkDecoder(brainlens.Trainable):
         """
         start = type(self)(self.params, self.context)
         start.load_state(state)
-        self._start = start
+        self._start = (start, model)
 
-    def _take_over(self, start: NetworkDecoder, shape: tuple[int, int]) -> None:
+    def _check_start(
+        self, responses: Sequence[xr.Dataset], target: xr.Dataset, shape: tuple[int, int]
+    ) -> dict[int, Known]:
+        """Return which subjects the model to start from knows; none where there is no model."""
+        if self._start is None:
+            return {}
+        start, model = self._start
+        self.refuse_start(start, shape)
+        refuse_other_target(model, target)
+        return known_subjects(model, start.subjects, responses)
+
+    def refuse_start(self, start: Any, shape: tuple[int, int]) -> None:
+        """Refuse to start from a decoder of targets of another shape than (token, channel), or of another space."""
         expected = tuple(start.space.mean.shape)
         if shape != expected:
             raise brainlens.DimensionError(
                 f"target: expected {expected[0]} tokens of {expected[1]} channels as the model to start from has them, "
                 f"found {shape[0]} of {shape[1]}. Give the target of that model, or fit without start."
             )
-        own, given = self.module.state_dict(), start.module.state_dict()
-        shared = {name: value for name, value in given.items() if ENTRIES not in name}
-        for number, subject in enumerate(self.subjects):
-            if subject not in start.subjects:
-                continue
-            before = start.subjects.index(subject)
-            for name, value in own.items():
-                old = name.replace(f"{ENTRIES}{number}.", f"{ENTRIES}{before}.")
-                if f"{ENTRIES}{number}." in name and given[old].shape == value.shape:
-                    shared[name] = given[old]
-        self.module.load_state_dict({**own, **shared})
+        centred = bool(start.space.mean.any())
+        if centred != self.centre:
+            raise brainlens.ParameterError(
+                f"centre: expected {centred} as in the model to start from, whose mean of the targets is kept, found "
+                f"{self.centre}. Choose that, or fit without start."
+            )
+
+    def left_behind(self, start: Any) -> tuple[str, ...]:
+        """Return beginnings of names of weights that are not taken over from a decoder of the same kind."""
+        return ()
 
     def subject_of(self, response: xr.Dataset) -> int:
         """Return the number of the entry for a response.
@@ -211,7 +232,7 @@ class NetworkDecoder(brainlens.Trainable):
 
     def n_voxels(self) -> list[int]:
         """Return the voxels of each subject."""
-        return [first_weight(entry).shape[1] for entry in self.module.get_submodule(self.entries_at)]
+        return [_n_columns(entry.state_dict()) for entry in self.module.get_submodule(self.entries_at)]
 
     # Where in the module the entries are.
     entries_at = "network.entries"
@@ -264,11 +285,8 @@ class NetworkDecoder(brainlens.Trainable):
         self.space = TargetSpace(mean, *map(float, state["target_scale"]))
         self.history = _below(state, "history.", np.ndarray.tolist)
         weights = _below(state, "module.", lambda values: torch.from_numpy(np.array(values)))
-        n_voxels = [
-            first_weight({name.removeprefix(place): value for name, value in weights.items() if name.startswith(place)})
-            .shape[1]
-            for place in (f"{self.entries_at}.{number}." for number in range(len(self.subjects)))
-        ]  # fmt: skip
+        places = (f"{self.entries_at}.{number}." for number in range(len(self.subjects)))
+        n_voxels = [_n_columns(_below(weights, place, lambda value: value)) for place in places]
         self.module = self.make_module(n_voxels, (mean.shape[0], mean.shape[1]))
         try:
             self.module.load_state_dict(weights)
@@ -308,12 +326,6 @@ def train_decoder(
     return progress.history
 
 
-def first_weight(entry: nn.Module | Mapping[str, Tensor]) -> Tensor:
-    """Return the matrix that an entry's voxels meet first."""
-    named = entry.items() if isinstance(entry, Mapping) else entry.named_parameters()
-    return next(value for name, value in named if name.endswith("weight") and value.ndim == 2)
-
-
 def make_plan(params: TrainingParams, context: brainlens.Context, *, steps_per_epoch: int) -> Plan:
     """Return the plan that parameters and context ask for."""
     return Plan(
@@ -325,43 +337,26 @@ def make_plan(params: TrainingParams, context: brainlens.Context, *, steps_per_e
     )  # fmt: skip
 
 
-def refuse_not_finite(subject: Subject) -> None:
-    """Read everything once before any time is spent on training.
+def refuse_settings(params: TrainingParams, context: brainlens.Context, *, n_subjects: int) -> None:
+    """Refuse what so many subjects, or this device, cannot be trained with.
 
     Raises
     ------
     DimensionError
-        If a response or a target is not finite.
+        If a step does not show every subject, or processes cannot share it evenly.
+    DeviceError
+        If there are fewer GPUs than processes, or training cannot be deterministic as this process was started.
     """
-    for array, what in ((subject.response, "response"), (subject.target, "target")):
-        for rows, block in blocks(array):
-            # A sum is finite when all its parts are, but for overflow, which float64 excludes here.
-            sums = block.reshape(len(block), -1).sum(axis=1, dtype=np.float64)
-            odd = np.flatnonzero(~np.isfinite(sums))
-            if odd.size:
-                labels = array["trial"].values[rows][odd] if "trial" in array.coords else odd + rows.start
-                raise brainlens.DimensionError(
-                    f"{what}: expected finite values, found others in {odd.size} trials of a block: "
-                    f"{brainlens.listed(labels)}. Drop these trials."
-                )
+    refuse_small_batch(params.batch_size, n_subjects)
+    refuse_processes(params.processes, device=context.device, batch_size=params.batch_size, n_subjects=n_subjects)
+    if params.deterministic:
+        refuse_nondeterministic(context.device)
 
 
-def refuse_too_few(subjects: Sequence[Subject], batch_size: int) -> None:
-    """Refuse a batch that takes more stimuli than there are.
-
-    Raises
-    ------
-    DimensionError
-        If a subject has fewer training stimuli than its share of a batch.
-    """
-    size = batch_size // len(subjects)
-    for subject in subjects:
-        if subject.n_stimuli < max(2, size):
-            raise brainlens.DimensionError(
-                f"response of {subject.name!r}: expected at least the {max(2, size)} stimuli that a batch takes, found "
-                f"{subject.n_stimuli} to train on. Choose a smaller batch_size."
-            )
+def _n_columns(entry: Mapping[str, Tensor]) -> int:
+    """Return how many voxels an entry takes."""
+    return int(entry[first_weight(entry)].shape[1])
 
 
-def _below(state: Mapping[str, np.ndarray], prefix: str, change: Any) -> dict[str, Any]:
+def _below(state: Mapping[str, Any], prefix: str, change: Any) -> dict[str, Any]:
     return {name.removeprefix(prefix): change(values) for name, values in state.items() if name.startswith(prefix)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,26 @@ def make_planted(
         {"schema": "embedding.v1", "model": "planted"},
     )
     return response, target
+
+
+def describe_model(responses: xr.Dataset | list[xr.Dataset], target: xr.Dataset) -> xr.Dataset:
+    """Return what is stored of a model beside its weights, as far as a start looks at it."""
+    given = responses if isinstance(responses, list) else [responses]
+    labels = {dim: target[dim].values for dim in ("token", "channel") if dim in target.dims}
+    attrs = {"model": target.attrs["model"]}
+    if len(given) == 1:
+        sites = {name: coord for name, coord in given[0].coords.items() if coord.dims == ("voxel",)}
+        return xr.Dataset(coords={**sites, **labels}, attrs={**given[0].attrs, **attrs})
+    names = [each.attrs["subject"] for each in given]
+    owner = np.repeat(np.array(names, dtype=object), [each.sizes["voxel"] for each in given])
+    source = np.concatenate([each["voxel"].values for each in given])
+    coords = {"voxel": np.arange(len(owner)), "subject": ("voxel", owner), "source_voxel": ("voxel", source), **labels}
+    return xr.Dataset(coords=coords, attrs={**attrs, "origins": json.dumps({name: {} for name in names})})
+
+
+@pytest.fixture
+def described() -> Callable[..., xr.Dataset]:
+    return describe_model
 
 
 @pytest.fixture

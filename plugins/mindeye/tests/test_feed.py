@@ -63,6 +63,7 @@ def test_whole_stimuli_are_held_out(planted):
     assert held.n_stimuli == 8
     assert not set(shown[kept.trials]) & set(shown[held.trials])
     assert sorted([*kept.trials, *held.trials]) == list(range(80))
+    assert hold_out(kept.select(np.arange(2)), 0.5, rng=np.random.default_rng(0))[0].n_stimuli == 0
     assert hold_out(kept, 0.0, rng=np.random.default_rng(0))[1] is None
     assert hold_out(kept, 0.001, rng=np.random.default_rng(0))[1].n_stimuli == 2
 

@@ -1,6 +1,5 @@
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -134,6 +133,30 @@ def test_training_stops_when_validation_gets_no_better_and_takes_the_best_weight
         assert torch.equal(value, toy.validated[1][name])
 
 
+@pytest.mark.parametrize(
+    ("patience", "every", "scores", "validated", "best"),
+    [
+        # Less than what lies between two validations: the first one that is no better ends it, and no epoch before it.
+        (2, 5, (0.5, 0.4), [4, 9], 4),
+        (2, 5, (0.1, 0.2, 0.3, 0.2), [4, 9, 14, 19], 14),
+        (5, 5, (0.5, 0.4), [4, 9], 4),
+        # More: one that comes too early does not.
+        (6, 5, (0.5, 0.4, 0.3), [4, 9, 14], 4),
+        (6, 5, (0.5, 0.4, 0.6, 0.5, 0.1), [4, 9, 14, 19, 21], 14),
+        (2, 1, (0.5, 0.4, 0.3), [0, 1, 2], 0),
+    ],
+)
+def test_patience_counts_epochs_and_only_a_validation_ends_training(patience, every, scores, validated, best):
+    toy = Toy(scores=scores)
+    settings = plan(n_epochs=22, steps_per_epoch=2, patience=patience, validate_every=every)
+    progress = train(toy, settings, context=brainlens.Context(), folder=None, identity="")
+    assert progress.history["validated_epoch"] == validated
+    assert len(progress.history["loss"]) == validated[-1] + 1
+    assert progress.best_epoch == best
+    for name, value in toy.module.state_dict().items():
+        assert torch.equal(value, toy.validated[validated.index(best)][name])
+
+
 def test_without_patience_validation_changes_nothing():
     assert torch.equal(trained(Toy(scores=(0.9, 0.1, 0.1, 0.1))), trained(Toy()))
 
@@ -175,12 +198,14 @@ def test_a_loss_that_is_not_finite_stops_the_training():
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
-from test_loop import Toy, trained
+import brainlens
+from brainlens_mindeye.loop import train
+from test_loop import Toy, plan
 
 class Killed(Toy):
     def prepare(self, read, *, epoch, generator):
@@ -189,25 +214,41 @@ class Killed(Toy):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().prepare(read, epoch=epoch, generator=generator)
 
-toy = Killed(dropout=0.3, scores=(0.1, 0.4, 0.2, 0.3))
-trained(toy, Path(sys.argv[2]), checkpoint_s=1e-9, averaging=0.9)
+    def validate(self, module):
+        # Follows from the weights, not from how often this process was asked; gets worse as they grow.
+        return {"validation": -float(module[0].weight.abs().mean())}
+
+toy = Killed(dropout=0.3)
+settings = plan(averaging=0.9, checkpoint_s=1e-9, **json.loads(sys.argv[4]))
+progress = train(toy, settings, context=brainlens.Context(), folder=Path(sys.argv[2]), identity="toy")
 torch.save(toy.weights(), Path(sys.argv[2]) / "weights.pt")
+(Path(sys.argv[2]) / "history.json").write_text(json.dumps(progress.history))
 """
 
 
-def test_a_killed_training_goes_on_to_the_very_same_weights(tmp_path: Path):
-    command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path)]
-    for at in (8, 1, 7):  # 7 steps, then none, then 6 more
-        assert subprocess.run([*command, str(at)], check=False).returncode == -signal.SIGKILL
-    subprocess.run([*command, "0"], check=True)
-    subprocess.run([*command[:-1], str(tmp_path / "straight"), "0"], check=True, env=_made(tmp_path / "straight"))
-    found, straight = (torch.load(folder / "weights.pt") for folder in (tmp_path, tmp_path / "straight"))
-    assert torch.equal(found, straight)
+@pytest.mark.parametrize(
+    ("changes", "kills", "n_epochs"),
+    [
+        ({}, (8, 1, 7), 4),  # 7 steps, then none, then 6 more
+        # Killed between the best validation and the one that ends the training.
+        ({"patience": 2, "validate_every": 3, "n_epochs": 12, "steps_per_epoch": 4}, (15,), 6),
+    ],
+)
+def test_a_killed_training_goes_on_to_the_very_same_weights(tmp_path: Path, changes, kills, n_epochs):
+    def run(folder: Path, at: int) -> int:
+        command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(folder), str(at), json.dumps(changes)]
+        return subprocess.run(command, check=False).returncode
 
-
-def _made(folder: Path) -> dict[str, str]:
-    folder.mkdir()
-    return dict(os.environ)
+    straight = tmp_path / "straight"
+    straight.mkdir()
+    for at in kills:
+        assert run(tmp_path, at) == -signal.SIGKILL
+    assert run(tmp_path, 0) == run(straight, 0) == 0
+    found, expected = (torch.load(folder / "weights.pt") for folder in (tmp_path, straight))
+    assert torch.equal(found, expected)
+    found, expected = (json.loads((folder / "history.json").read_text()) for folder in (tmp_path, straight))
+    assert found == expected
+    assert len(found["loss"]) == n_epochs
 
 
 def test_a_checkpoint_of_something_else_is_refused_and_stays(tmp_path: Path):
@@ -216,6 +257,20 @@ def test_a_checkpoint_of_something_else_is_refused_and_stays(tmp_path: Path):
     with pytest.raises(brainlens.CheckpointError, match=r"expected format 1 of 'other', found format 1 of 'toy'"):
         trained(Toy(), tmp_path, identity="other")
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_format_is_refused_and_stays(tmp_path: Path):
+    trained(Toy(), tmp_path, checkpoint_s=1e-9)
+    file = tmp_path / "checkpoint.pt"
+    content = torch.load(file, weights_only=True)
+    for found in (content["format"] + 1, None):
+        torch.save({**content, "format": found}, file)
+        before = file.read_bytes()
+        with pytest.raises(brainlens.CheckpointError, match=f"expected format 1 of .*, found format {found} of 'toy'"):
+            trained(Toy(), tmp_path)
+        assert file.read_bytes() == before
+    torch.save(content, file)
+    assert torch.equal(trained(Toy(), tmp_path), trained(Toy()))
 
 
 @pytest.mark.parametrize("damage", ["cut", "pickle", "empty"])

@@ -3,7 +3,7 @@ import pytest
 import torch
 import xarray as xr
 from brainlens_mindeye.feed import Order, make_subject
-from brainlens_mindeye.low_level import LowLevel, LowLevelDecoder, LowLevelLearner, grid_of
+from brainlens_mindeye.low_level import LowLevel, LowLevelDecoder, LowLevelLearner
 from brainlens_mindeye.params import LowLevelParams
 from brainlens_mindeye.space import measure_targets
 
@@ -139,6 +139,71 @@ def test_what_was_learnt_comes_back_from_its_state():
     assert set(again.history) == {"loss", "latents", "contrastive", "validated_epoch", "validation_r"}
 
 
+def started(first: LowLevelDecoder, response, target, features=None, **changes) -> LowLevelDecoder:
+    decoder = LowLevelDecoder(first.params.model_copy(update=changes), brainlens.Context())
+    decoder.start_from(first.state(), xr.Dataset(coords={"voxel": response["voxel"]}, attrs={"model": "vae"}))
+    decoder.fit(response, target, features=features)
+    return decoder
+
+
+def weights_below(decoder: LowLevelDecoder, start: str) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in decoder.module.state_dict().items() if name.startswith(start)}
+
+
+def test_a_start_goes_on_with_its_head_beside_the_same_features_and_with_a_fresh_or_no_head_beside_others(caplog):
+    response, target, features = layouts(40)
+    still = {"epochs": 1, "learning_rate": 1e-12}
+    with_head, without = fitted(response, target, features, epochs=2), fitted(response, target, epochs=2)
+    narrow = features.isel(channel=slice(3))
+    renamed = features.assign_attrs(model="other net")
+    heads = {"same": features, "narrow": narrow, "renamed": renamed, "none": None}
+    with caplog.at_level("INFO", logger="brainlens"):
+        found = {name: started(with_head, response, target, each, **still) for name, each in heads.items()}
+    expected = with_head.predict(response)["embedding"]
+    for name, decoder in found.items():
+        assert np.allclose(decoder.predict(response)["embedding"], expected, atol=1e-4), name
+    own, fresh = weights_below(with_head, "head."), weights_below(fitted(response, target, features, **still), "head.")
+    for case, wanted in (("same", own), ("renamed", fresh)):
+        for name, value in weights_below(found[case], "head.").items():
+            assert torch.allclose(value, wanted[name], atol=1e-6), (case, name)
+    assert found["narrow"].module.head[-1].out_channels == 3
+    assert found["none"].module.head is None
+    assert sum("the head for those of 'other net' is fresh" in each for each in caplog.messages) == 1
+    late = started(without, response, target, features, **still)
+    assert late.module.head[-1].out_channels == 4
+    assert np.allclose(late.predict(response)["embedding"], without.predict(response)["embedding"], atol=1e-4)
+
+
+def test_a_start_of_other_voxels_latents_or_grids_is_refused(described):
+    response, target, _ = layouts(40)
+    first = fitted(response, target, epochs=1, up_channels=(16,))
+    with pytest.raises(brainlens.DimensionError, match="expected a target of 'vae', .*, found 'another vae'"):
+        started(first, response, target.assign_attrs(model="another vae"))
+    with pytest.raises(brainlens.DimensionError, match="expected a grid of 4 x 4 as the model .*, found 2 x 8"):
+        started(first, response, target.assign_attrs(grid=[2, 8]))
+    decoder = LowLevelDecoder(first.params, brainlens.Context())
+    decoder.start_from(first.state(), described(response, target))
+    with pytest.raises(brainlens.DimensionError, match="expected the 64 voxels of 's1' .* found 63: 1 of its own miss"):
+        decoder.fit(response.isel(voxel=slice(63)), target)
+
+
+def test_features_that_are_not_finite_or_apart_are_refused_before_training():
+    response, target, features = layouts(40)
+    odd = features.copy(deep=True)
+    odd["embedding"].values[7, 2, 1] = np.nan
+    with pytest.raises(brainlens.DimensionError, match="features: expected finite values, found others .*: 7"):
+        fitted(response, target, odd)
+    responses, targets = [response, response.assign_attrs(subject="s2")], [target, target]
+    apart = {
+        "the same model for all subjects, found 'net' and 'x'": features.assign_attrs(model="x"),
+        "the same channels for all subjects, found 4 and 3": features.isel(channel=slice(3)),
+        "one grid for all subjects, found 4 x 4 and 2 x 8": features.assign_attrs(grid=[2, 8]),
+    }
+    for message, other in apart.items():
+        with pytest.raises(brainlens.DimensionError, match=f"features: expected {message}"):
+            fitted(responses, targets, [features, other])
+
+
 def test_tokens_that_fill_no_grid_are_refused():
     response, target, features = layouts(40)
     with pytest.raises(brainlens.DimensionError, match="expected 16 tokens .* multiples of 2, found a grid of 3 x 5"):
@@ -150,9 +215,3 @@ def test_tokens_that_fill_no_grid_are_refused():
         fitted(response, flat)
     with pytest.raises(brainlens.DimensionError, match="features: expected dims"):
         fitted(response, target, features.isel(token=0, drop=True))
-
-
-def test_a_grid_is_square_where_nothing_else_is_said():
-    target = layouts(20)[1]
-    del target.attrs["grid"]
-    assert grid_of(target, "target", 2) == (4, 4)

@@ -2,8 +2,10 @@ from typing import Any
 
 import pytest
 import torch
-from brainlens_mindeye.plan import Plan, make_optimizer, make_schedule, seed_of
+from brainlens_mindeye.plan import Plan, make_optimizer, make_schedule, refuse_nondeterministic, seed_of
 from torch import nn
+
+import brainlens
 
 
 def plan(**changes: Any) -> Plan:
@@ -56,3 +58,29 @@ def test_short_trainings_have_a_schedule_too(warm_up: float):
     optimizer.step()
     schedule.step()
     assert 0 < optimizer.param_groups[0]["lr"] <= 1
+
+
+@pytest.mark.parametrize("found", [None, ":4096:2", ""])
+def test_deterministic_training_says_what_an_older_torch_wants_on_a_gpu(found):
+    environment = {} if found is None else {"CUBLAS_WORKSPACE_CONFIG": found}
+    message = (
+        r"deterministic: expected the environment variable CUBLAS_WORKSPACE_CONFIG to be ':4096:8' or ':16:8', .* "
+        rf"torch 2\.9\.1\+cu128 .* on 'cuda:0', found {found!r}\. Set it before Python is started "
+        r"\(CUBLAS_WORKSPACE_CONFIG=:4096:8\)"
+    )
+    with pytest.raises(brainlens.DeviceError, match=message):
+        refuse_nondeterministic("cuda:0", version="2.9.1+cu128", environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("device", "version", "environment"),
+    [
+        ("cpu", "2.9.1", {}),
+        ("cuda:0", "2.9.1", {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}),
+        ("cuda:1", "2.6.0+cu124", {"CUBLAS_WORKSPACE_CONFIG": ":16:8"}),
+        ("cuda:0", "2.10.0+cu130", {}),
+        ("cuda:0", "2.15.0", {}),
+    ],
+)
+def test_where_torch_can_be_deterministic_nothing_is_refused(device, version, environment):
+    refuse_nondeterministic(device, version=version, environment=environment)

@@ -50,7 +50,7 @@ def test_several_subjects_share_all_but_their_entries(planted, fitted):
         decoder.predict(responses[0].assign_attrs(subject="s2"))
 
 
-def test_what_one_subject_teaches_helps_another_with_little_data(planted, fitted, split, top_1, small):
+def test_what_one_subject_teaches_helps_another_with_little_data(planted, fitted, split, top_1, small, described):
     # Their voxels differ; what is shared is the way from the common width to the target.
     responses, targets = subjects(planted, ("s1", "s2", "s3"), n_stimuli=200, noise=0.5, shape=(16,))
     test = [split(*pair, n_test=40) for pair in zip(responses, targets, strict=True)]
@@ -62,24 +62,26 @@ def test_what_one_subject_teaches_helps_another_with_little_data(planted, fitted
     for name in ("fresh", "shared"):
         decoder = MindEyeDecoder(HighLevelParams(**{**small, **options, "batch_size": 20}), brainlens.Context())
         if name == "shared":
-            decoder.start_from(shared.state(), xr.Dataset())
+            decoder.start_from(shared.state(), described([each[0] for each in test[1:]], test[1][1]))
         decoder.fit(*little)
         scores[name] = top_1(decoder.predict(test[0][2]), test[0][3], "retrieval")
     assert scores["shared"] > scores["fresh"]
 
 
-def test_a_start_gives_its_weights_and_its_space_and_keeps_the_entry_of_a_subject_it_knows(planted, fitted, small):
+def test_a_start_gives_its_weights_and_its_space_and_keeps_the_entry_of_a_subject_it_knows(
+    planted, fitted, small, described
+):
     responses, targets = subjects(planted, ("s1", "s2"))
     first = fitted(responses, targets, epochs=2)
     options = {**small, "epochs": 1, "learning_rate": 1e-12}
     second = MindEyeDecoder(HighLevelParams(**options), brainlens.Context(seed=5))
-    second.start_from(first.state(), xr.Dataset())
+    second.start_from(first.state(), described(responses, targets[0]))
     second.fit([responses[1]], [targets[1]])
     assert second.subjects == ["s2"]
     found, expected = (each.predict(responses[1])["embedding"].sel(variant="retrieval") for each in (second, first))
     assert np.allclose(found, expected, atol=1e-4)
     third = MindEyeDecoder(HighLevelParams(**options), brainlens.Context(seed=5))
-    third.start_from(first.state(), xr.Dataset())
+    third.start_from(first.state(), described(responses, targets[0]))
     other, other_target = planted(subject="s9", n_voxels=13)
     third.fit([other], [other_target])
     assert torch.equal(third.space.mean, first.space.mean)
@@ -93,12 +95,92 @@ def test_a_start_gives_its_weights_and_its_space_and_keeps_the_entry_of_a_subjec
     )
 
 
-def test_a_start_of_another_target_is_refused(planted, fitted):
+def test_a_start_of_another_target_is_refused(planted, fitted, described):
     first = fitted(*planted(), epochs=1)
     second = MindEyeDecoder(first.params, brainlens.Context())
-    second.start_from(first.state(), xr.Dataset())
+    second.start_from(first.state(), described(*planted()))
     with pytest.raises(brainlens.DimensionError, match="expected 1 tokens of 6 channels as the model to start from"):
         second.fit(*planted(shape=(8,)))
+
+
+def test_a_subject_that_a_start_knows_may_bring_its_voxels_in_another_order(planted, fitted, small, described):
+    responses, targets = subjects(planted, ("s1", "s2"))
+    first = fitted(responses, targets, epochs=2)
+    order = np.random.default_rng(0).permutation(25)
+    second = MindEyeDecoder(HighLevelParams(**{**small, "epochs": 1, "learning_rate": 1e-12}), brainlens.Context())
+    second.start_from(first.state(), described(responses, targets[0]))
+    second.fit(responses[1].isel(voxel=order), targets[1])
+    found = second.predict(responses[1].isel(voxel=order))["embedding"].sel(variant="retrieval")
+    assert np.allclose(found, first.predict(responses[1])["embedding"].sel(variant="retrieval"), atol=1e-4)
+    # In the order that the weights do not know, it is another brain.
+    assert not np.allclose(second.predict(responses[1])["embedding"].sel(variant="retrieval"), found, atol=1e-2)
+
+
+def test_a_start_takes_a_subject_by_its_voxels_and_refuses_others_before_anything_is_read(
+    planted, fitted, small, described
+):
+    response, target = planted()
+    first = fitted(response, target, epochs=1)
+    decoder = MindEyeDecoder(HighLevelParams(**small), brainlens.Context())
+    decoder.start_from(first.state(), described(response, target))
+    unread = response.copy(deep=True)
+    unread["response"][3, 4] = np.nan
+    for other, message in (
+        (
+            unread.assign_coords(voxel=np.arange(30) + 7),
+            "found 30: 7 that it does not know .* and 7 of its own",
+        ),
+        (unread.isel(voxel=slice(29)), r"found 29: 1 of its own missing \(29\)"),
+    ):
+        with pytest.raises(brainlens.DimensionError, match=f"start: expected the 30 voxels of 's1' .*, {message}"):
+            decoder.fit(other, target)
+    # The same model can still be started from, and the same voxels under another name are another brain.
+    decoder.fit(response.assign_coords(voxel=np.arange(30) + 7).assign_attrs(subject="s2"), target)
+    assert decoder.subjects == ["s2"]
+
+
+def test_a_start_of_another_space_of_targets_is_refused(planted, fitted, small, described):
+    response, target = planted()
+    first = fitted(response, target, epochs=1)
+    decoder = MindEyeDecoder(first.params, brainlens.Context())
+    decoder.start_from(first.state(), described(response, target))
+    with pytest.raises(brainlens.DimensionError, match="expected a target of 'planted', .*, found 'another'"):
+        decoder.fit(response, target.assign_attrs(model="another"))
+    uncentred = MindEyeDecoder(HighLevelParams(**{**small, "centre": False}), brainlens.Context())
+    uncentred.start_from(first.state(), described(response, target))
+    with pytest.raises(brainlens.ParameterError, match="centre: expected True as in the model to start from"):
+        uncentred.fit(response, target)
+
+
+def test_a_registry_refuses_to_start_with_other_voxels_and_stores_nothing(planted, small, tmp_path):
+    """With what the core stores of a model of one subject, and of two."""
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    responses, targets = subjects(planted, ("s1", "s2"))
+    for number, response in enumerate(responses):
+        registry.put(f"r{number}", response)
+    registry.put("target", targets[0])
+    relabelled = responses[1].assign_coords(voxel=np.arange(25) + 100)
+    registry.put("relabelled", relabelled)
+    registry.put("named", relabelled.assign_attrs(subject="s3"))
+    order = np.random.default_rng(1).permutation(25)
+    registry.put("permuted", responses[1].isel(voxel=order))
+    options = {"target": "target", "device": "cpu", **small, "prior": "none", "epochs": 1}
+    for start, given in (("one", "r1"), ("two", ["r0", "r1"])):
+        registry.fit("mindeye", response=given, name=start, **options)
+        names = {entry.name for entry in registry.query(kind="model")}
+        with pytest.raises(
+            brainlens.DimensionError, match="start: expected the 25 voxels of 's2' .*, found 25: 25 that"
+        ):
+            registry.fit("mindeye", response="relabelled", start=start, **options)
+        assert {entry.name for entry in registry.query(kind="model")} == names
+        registry.fit("mindeye", response="named", start=start, name=f"{start}-named", **options)
+        still = {**options, "learning_rate": 1e-12}
+        registry.fit("mindeye", response="permuted", start=start, name=f"{start}-permuted", **still)
+        found, expected = (
+            registry[registry.predict(model, response="r1", device="cpu")]["embedding"].values
+            for model in (f"{start}-permuted", start)
+        )
+        assert np.allclose(found, expected, atol=1e-4)
 
 
 def test_fewer_stimuli_than_a_batch_takes_are_refused_before_training(planted, fitted):
@@ -109,6 +191,27 @@ def test_fewer_stimuli_than_a_batch_takes_are_refused_before_training(planted, f
     response, target = planted(n_stimuli=21)
     with pytest.raises(brainlens.DimensionError, match="found 17 to train on"):
         fitted(response, target, validation=0.2)
+
+
+def test_subjects_that_no_step_or_entry_is_left_for_are_refused_before_anything_is_read(planted, fitted):
+    responses, targets = subjects(planted, ("s1", "s2", "s3"))
+    responses[0]["response"][3, 4] = np.nan
+    with pytest.raises(brainlens.DimensionError, match="batch_size: expected a trial of each of 3 subjects .* found 2"):
+        fitted(responses, targets, batch_size=2)
+    with pytest.raises(brainlens.DimensionError, match="expected each of another subject, found 2 of 's1'"):
+        fitted([responses[0], responses[0]], [targets[0], targets[0]])
+    few = [each.isel(trial=np.flatnonzero(each["stimulus_id"] < 6)) for each in (responses[2], targets[2])]
+    with pytest.raises(brainlens.DimensionError, match="response of 's3': expected at least the 10 stimuli .* found 6"):
+        fitted([responses[1], few[0]], [targets[1], few[1]])
+    pair = [each.isel(trial=np.flatnonzero(each["stimulus_id"] < 2)) for each in (responses[2], targets[2])]
+    with pytest.raises(brainlens.DimensionError, match="found 0 to train on. Give more stimuli, or hold fewer out"):
+        fitted(*pair, batch_size=2, validation=0.5)
+
+
+def test_a_step_of_one_trial_of_each_subject_trains(planted, fitted):
+    responses, targets = subjects(planted, ("s1", "s2", "s3"), n_stimuli=8)
+    decoder = fitted(responses, targets, batch_size=3, epochs=1)
+    assert np.isfinite(decoder.predict(responses[2])["embedding"]).all()
 
 
 @pytest.mark.parametrize("where", ["response", "target"])
