@@ -58,6 +58,19 @@ def refuse_other_dims(dataset: xr.Dataset, name: str) -> None:
         )
 
 
+def fitting_top_k(params: brainlens.Params, n_candidates: int) -> tuple[int, ...]:
+    """Return the numbers k that are asked for; of those that nobody named, the ones that not every ranking reaches.
+
+    Examples
+    --------
+    >>> from brainlens_retrieval.params import ScoreParams
+    >>> fitting_top_k(ScoreParams(), 4), fitting_top_k(ScoreParams(top_k=(5,)), 4)
+    ((1,), (5,))
+    """
+    top_k: tuple[int, ...] = params.top_k  # type: ignore[attr-defined]
+    return top_k if "top_k" in params.model_fields_set else tuple(k for k in top_k if k < n_candidates)
+
+
 def refuse_top_k(top_k: tuple[int, ...], n_candidates: int, *, among: str = "candidates") -> None:
     """Refuse numbers that every ranking reaches, and numbers given twice.
 

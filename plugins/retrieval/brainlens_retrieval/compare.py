@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 import brainlens
-from brainlens_retrieval.columns import refuse_top_k, scored_attrs, true_columns
+from brainlens_retrieval.columns import fitting_top_k, refuse_top_k, scored_attrs, true_columns
 from brainlens_retrieval.measures import Measures, score_candidates
 from brainlens_retrieval.params import CompareParams
 from brainlens_retrieval.uncertainty import over_trials
@@ -55,14 +55,15 @@ def compare(ranking: xr.Dataset, other: xr.Dataset, *, params: CompareParams, co
     other = _aligned(ranking, other)
     own = true_columns(ranking)
     n_gallery = ranking.sizes["stimulus"]
-    refuse_top_k(params.top_k, n_gallery)
+    top_k = fitting_top_k(params, n_gallery)
+    refuse_top_k(top_k, n_gallery)
     stimuli, truth = np.unique(own, return_inverse=True)
     if len(stimuli) < 2:
         raise brainlens.DimensionError(
             f"ranking: expected trials of at least 2 stimuli, found {len(stimuli)}. One shows no spread."
         )
     first, second = (
-        Measures(*score_candidates(each["similarity"].values, stimuli), n_gallery, params.top_k).of(truth)
+        Measures(*score_candidates(each["similarity"].values, stimuli), n_gallery, top_k).of(truth)
         for each in (ranking, other)
     )
     exchanged = context.rng(0).random((params.n_permutations, len(stimuli)))[:, truth] < 0.5

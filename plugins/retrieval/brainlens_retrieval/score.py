@@ -11,10 +11,13 @@ import numpy as np
 import xarray as xr
 
 import brainlens
-from brainlens_retrieval.columns import refuse_top_k, scored_attrs, true_columns
+from brainlens_retrieval.columns import fitting_top_k, refuse_top_k, scored_attrs, true_columns
 from brainlens_retrieval.measures import Measures, score_candidates
 from brainlens_retrieval.params import ScoreParams
 from brainlens_retrieval.uncertainty import BLOCK_BYTES, interval, over_trials, p_value, permute_truth
+
+# From so many permutations on their mean is looked at, and said when it is so far from chance.
+_ENOUGH, _FAR = 100, 0.02
 
 
 def score(ranking: xr.Dataset | Sequence[xr.Dataset], *, params: ScoreParams, context: brainlens.Context) -> xr.Dataset:
@@ -35,10 +38,12 @@ def score(ranking: xr.Dataset | Sequence[xr.Dataset], *, params: ScoreParams, co
     Dataset following schema score.v1
         Dim metric: `top_<k>` for each k and `two_way_identification` (fractions, larger is better), and `median_rank`
         (from 1, smaller is better). For each: score; chance, the expectation without information; n, the number of
-        trials; n_gallery, the number of candidates; p_value, one-sided; ci_low and ci_high, 95 %, over stimuli.
-        A tie with the true stimulus counts against top-k, n-way and rank, and as half in two-way identification. With
-        n_way also `<n>_way_identification`: how often the true stimulus comes before n - 1 others, the mean over all
-        choices of these. Further dims: that of the labels for several rankings, that of `by` for parts.
+        trials; n_gallery, the number of candidates; chance_permuted, the mean over permutations, which differs from
+        chance where candidates that were not shown are nearer or farther than those that were; p_value, one-sided;
+        ci_low and ci_high, 95 %, over stimuli. A tie with the true stimulus counts against top-k, n-way and rank, and
+        as half in two-way identification. With n_way also `<n>_way_identification`: how often the true stimulus comes
+        before n - 1 others, the mean over all choices of these. Further dims: that of the labels for several rankings,
+        that of `by` for parts.
 
     Raises
     ------
@@ -104,7 +109,7 @@ def _score_one(ranking: xr.Dataset, params: ScoreParams, context: brainlens.Cont
     stimuli, truth = np.unique(true_column, return_inverse=True)
     ranks, two_way = score_candidates(ranking["similarity"].values, stimuli)
     n_trials, n_gallery = ranking.sizes["trial"], ranking.sizes["stimulus"]
-    measures = Measures(ranks, two_way, n_gallery, params.top_k, params.n_way)
+    measures = Measures(ranks, two_way, n_gallery, fitting_top_k(params, n_gallery), params.n_way)
     observed = measures.of(truth)
     null = _permuted_scores(measures, truth, params, rng=context.rng(0))
     chance = measures.chance()
@@ -114,9 +119,11 @@ def _score_one(ranking: xr.Dataset, params: ScoreParams, context: brainlens.Cont
             for name, each in observed.items()
         ]
     )
+    _warn_of_chance(float(null["two_way_identification"].mean()), len(null["two_way_identification"]), context)
     columns = {
         "score": [over_trials(name, each) for name, each in observed.items()],
         "chance": chance,
+        "chance_permuted": [float(null[name].mean()) for name in observed],
         "n": [n_trials] * len(observed),
         "n_gallery": [n_gallery] * len(observed),
         "p_value": [p_value(name, float(over_trials(name, each)), null[name]) for name, each in observed.items()],
@@ -144,13 +151,24 @@ def _permuted_scores(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def _warn_of_chance(two_way: float, n_permutations: int, context: brainlens.Context) -> None:
+    """Say so where stimuli that were not shown are nearer to what is decoded, or farther, whatever was shown."""
+    if n_permutations >= _ENOUGH and abs(two_way - 0.5) > _FAR:
+        context.log.warning(
+            "retrieval.score: two-way identification is %.3f on average with the true stimuli permuted, and not 0.5: "
+            "candidates that were not shown lie %s decoded embeddings than those that were. Compare scores with "
+            "'chance_permuted', rank with metric='centred-cosine', or take the stimuli that were shown as gallery.",
+            two_way, "nearer to" if two_way < 0.5 else "farther from",
+        )  # fmt: skip
+
+
 def _check(ranking: xr.Dataset, params: ScoreParams, true_column: np.ndarray) -> None:
     n_gallery, n_stimuli = ranking.sizes["stimulus"], len(np.unique(true_column))
     if n_stimuli < 2:
         raise brainlens.DimensionError(
             f"ranking: expected trials of at least 2 stimuli, found {n_stimuli}. One shows neither chance nor spread."
         )
-    refuse_top_k(params.top_k, n_gallery)
+    refuse_top_k(fitting_top_k(params, n_gallery), n_gallery)
     too_many = [n for n in params.n_way if n > n_gallery]
     if too_many or len(set(params.n_way)) < len(params.n_way):
         raise brainlens.ParameterError(

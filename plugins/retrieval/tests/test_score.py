@@ -50,6 +50,33 @@ def test_chance_and_counts_stand_beside_each_score(as_ranking):
     brainlens.validate(scores, builtin_schemas()["score.v1"])
 
 
+def test_numbers_that_nobody_asked_for_are_left_out_where_every_ranking_reaches_them(as_ranking):
+    scores = scored(as_ranking(*planted(20, 4)))
+    assert scores["metric"].values.tolist() == ["top_1", "two_way_identification", "median_rank"]
+
+
+def test_candidates_that_were_not_shown_move_chance_and_that_is_said(as_ranking, caplog):
+    """Half of the candidates are never shown; what is decoded resembles them more, whatever was seen."""
+    similarity, true = planted(100, 40)
+    shown = true % 20
+    similarity[:, 20:] += 1
+    moved = scored(as_ranking(similarity, shown), n_permutations=400)["chance_permuted"]
+    # A true candidate meets 19 others that were shown, of which it beats half, and 20 that are a standard deviation up.
+    expected = (19 * 0.5 + 20 * stats.norm.cdf(-1 / np.sqrt(2))) / 39
+    assert moved.sel(metric="two_way_identification") == pytest.approx(expected, abs=0.02)
+    assert (
+        "not 0.5: candidates that were not shown lie nearer to decoded embeddings than those that were" in caplog.text
+    )
+    caplog.clear()
+    similarity[:, 20:] -= 2
+    scored(as_ranking(similarity, shown), n_permutations=400)
+    assert "lie farther from decoded embeddings" in caplog.text
+    caplog.clear()
+    still = scored(as_ranking(*planted(100, 40)), n_permutations=400)
+    np.testing.assert_allclose(still["chance_permuted"], still["chance"], rtol=0.2)
+    assert not caplog.text
+
+
 def test_scores_of_a_planted_effect_are_those_of_the_closed_form(as_ranking):
     scores = scored(as_ranking(*planted(4000, 20, strength=1.5, seed=1)))
     two_way = stats.norm.cdf(1.5 / np.sqrt(2))
@@ -154,7 +181,7 @@ def test_scores_of_training_trials_are_marked(as_ranking, caplog):
 
 def test_k_of_the_whole_gallery_is_refused(as_ranking):
     with pytest.raises(brainlens.ParameterError) as caught:
-        scored(as_ranking(*planted(20, 5)))
+        scored(as_ranking(*planted(20, 5)), top_k=(1, 5))
     assert str(caught.value) == (
         "top_k: expected numbers under the 5 candidates, found 5, which every ranking reaches. "
         "Leave it out, or give a larger gallery."
