@@ -142,9 +142,11 @@ def measure(seed: int) -> Rows:
 def fresh() -> str:
     """Write the tower with random weights; return its folder."""
     folder = Path(tempfile.mkdtemp()) / "fresh"
+    config = (Path(trained_before()[0]) / "config.json").read_text("utf-8")
     torch.manual_seed(SEED + 1)
-    save_for_hf(timm.create_model(ARCHITECTURE, num_classes=len(CONCEPTS)), folder, safe_serialization=True)
-    (folder / "config.json").write_text((Path(trained_before()[0]) / "config.json").read_text("utf-8"), "utf-8")
+    model = timm.create_model(ARCHITECTURE, num_classes=json.loads(config)["num_classes"])
+    save_for_hf(model, folder, safe_serialization=True)
+    (folder / "config.json").write_text(config, "utf-8")
     return str(folder)
 
 
