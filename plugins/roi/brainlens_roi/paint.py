@@ -24,9 +24,10 @@ def paint(
     target
         Embeddings (embedding.v1) of stimuli, (stimulus, ...), that the decoder learnt from, or None. Where given, what
         was decoded is moved to their mean distance from the mean, since one active ROI moves a decoder little; a
-        decoder that emits `target_mean` says what the mean is. Brain-Diffuser moves to a fixed length instead.
+        decoder that emits `target_mean` says what the mean is.
     params
-        Generator, and how many images; see `PaintParams`.
+        Generator, how many images, and perhaps a fixed `length` in place of that distance, for which the mean has to be
+        known, but no target; see `PaintParams`.
     context
         Its seed and the number of the image decide the noise: the same for every ROI, so that ROIs differ by their
         embeddings alone.
@@ -41,9 +42,16 @@ def paint(
     ParameterError
         If a variant has to be chosen, or the generator is told what this analysis decides.
     DimensionError
-        If there are no ROIs.
+        If there are no ROIs, the target is no embeddings like those decoded, or a `length` is asked for and nothing
+        says what the mean is.
     PluginError
         If the generator fails, or does not paint by the seeds that it is given.
+
+    References
+    ----------
+    Ozcelik & VanRullen (2023), whose released code takes the intercept off, divides the whole embedding by its
+    Euclidean length, multiplies by 15 (images) or 9 (texts), and puts the intercept back: `length`. Differs: the mean
+    of the training targets stands for the intercept, which is what a ridge predicts where all sites are at their mean.
     """
     for name in ("variant", "n_candidates"):
         if name in params.generator_params:
@@ -58,7 +66,7 @@ def paint(
             f"decoded: expected embeddings of ROIs, dims (roi, ...), found {embedding.dims}. Predict from patterns "
             "that roi.patterns made."
         )
-    values = embedding.values if target is None else _stretch(decoded, target)
+    values = _stretch(decoded, target, params.length)
     rng = context.rng(_NOISE_STREAM, 0)
     seeds = rng.integers(2**62, size=params.n_images)
     rois = decoded["roi"].values.tolist()
@@ -96,18 +104,28 @@ def paint(
     )
 
 
-def _stretch(decoded: xr.Dataset, target: xr.Dataset) -> np.ndarray:
-    """Return what was decoded, moved away from the mean as far as embeddings of stimuli lie on average."""
-    embedding, true = decoded["embedding"], target["embedding"]
-    if true.dims != ("stimulus", *embedding.dims[1:]) or true.shape[1:] != embedding.shape[1:]:
+def _stretch(decoded: xr.Dataset, target: xr.Dataset | None, length: float | None) -> np.ndarray:
+    """Return what was decoded, moved away from the mean as far as stimuli lie on average, or to a fixed length."""
+    embedding = decoded["embedding"]
+    if target is not None:
+        true = target["embedding"]
+        if true.dims != ("stimulus", *embedding.dims[1:]) or true.shape[1:] != embedding.shape[1:]:
+            raise brainlens.DimensionError(
+                f"target: expected embeddings of stimuli like those decoded, (stimulus, ...) of {embedding.shape[1:]}, "
+                f"found {dict(true.sizes)}. Give what the decoder was fitted to."
+            )
+    elif length is None:
+        return np.asarray(embedding.values)
+    elif "target_mean" not in decoded:
         raise brainlens.DimensionError(
-            f"target: expected embeddings of stimuli like those decoded, (stimulus, ...) of {embedding.shape[1:]}, "
-            f"found {dict(true.sizes)}. Give what the decoder was fitted to."
+            "decoded: expected 'target_mean', from which a length is counted, found none. Give the embeddings that the "
+            "decoder was fitted to as 'target'."
         )
     mean = decoded["target_mean"].values if "target_mean" in decoded else true.values.mean(axis=0, dtype=np.float64)
-    others = tuple(range(1, true.ndim))
-    usual = np.sqrt(((true.values - mean) ** 2).sum(axis=others, dtype=np.float64)).mean()
+    others = tuple(range(1, embedding.ndim))
+    if length is None:
+        length = np.sqrt(((true.values - mean) ** 2).sum(axis=others, dtype=np.float64)).mean()
     moved = embedding.values - mean
-    length = np.sqrt((moved**2).sum(axis=others, keepdims=True, dtype=np.float64))
-    stretched: np.ndarray = (mean + moved * usual / np.maximum(length, 1e-12)).astype(np.float32)
+    found = np.sqrt((moved**2).sum(axis=others, keepdims=True, dtype=np.float64))
+    stretched: np.ndarray = (mean + moved * length / np.maximum(found, 1e-12)).astype(np.float32)
     return stretched

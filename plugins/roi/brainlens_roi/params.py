@@ -39,6 +39,13 @@ class PaintParams(brainlens.Params):
     generator_params: dict[str, Any] = Field({}, description="Its parameters; not 'variant' and 'n_candidates'.")
     n_images: int = Field(8, ge=1, description="Images of each ROI, each from noise of its own.")
     variant: str = Field("", description="Variant that is painted, where the decoder gave several.")
+    length: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Distance from the mean that what was decoded is moved to, over all tokens and channels, in units "
+        "of the embedding (Brain-Diffuser: 15 for images, 9 for texts); by default the mean distance of the target.",
+    )
 
 
 class ConceptParams(brainlens.Params):

@@ -37,6 +37,17 @@ def brush(embedding: xr.Dataset) -> xr.Dataset:
     return made.assign(noise_seed=("trial", seeds))
 
 
+class Watch:
+    """A brush that notes the embedding of each ROI."""
+
+    def __init__(self) -> None:
+        self.embeddings: list[np.ndarray] = []
+
+    def __call__(self, embedding: xr.Dataset) -> xr.Dataset:
+        self.embeddings.append(embedding["embedding"].values[0])
+        return brush(embedding)
+
+
 def painted(
     decoded: xr.Dataset, target: xr.Dataset | None = None, *, generator: Any = brush, seed: int = 1, **given: Any
 ) -> xr.Dataset:
@@ -72,6 +83,39 @@ def test_a_variant_is_chosen():
 
 
 @pytest.mark.parametrize("shape", [(12,), (2, 6)])
+def test_what_was_decoded_is_moved_to_a_fixed_length_as_brain_diffuser_does(shape):
+    """The released steps by hand: intercept off, unit length over all tokens and channels, times 15, intercept on."""
+    decoded, dims = make_decoded(shape), ("token", "channel")[2 - len(shape) :]
+    intercept = np.random.default_rng(3).standard_normal(shape)
+    without = decoded["embedding"].values - intercept
+    lengths = np.sqrt(np.sum(without.reshape(2, -1) ** 2, axis=1)).reshape(2, *(1,) * len(shape))
+    expected = without / lengths * 15 + intercept
+    seen = Watch()
+    painted(decoded.assign(target_mean=(dims, intercept)), generator=seen, length=15)
+    np.testing.assert_allclose(np.stack(seen.embeddings), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_length_is_counted_from_the_mean_of_the_target_where_the_decoder_knows_none():
+    true = np.random.default_rng(4).normal(1, 0.5, (30, 12)).astype(np.float32)
+    target = xr.Dataset({"embedding": (("stimulus", "channel"), true)}, {"stimulus": np.arange(30)})
+    near, far = Watch(), Watch()
+    painted(make_decoded(), target, generator=near, length=2)
+    painted(make_decoded(), target, generator=far, length=6)
+    for row in range(2):
+        two, six = (each.embeddings[row] - true.mean(axis=0) for each in (near, far))
+        assert np.linalg.norm(two) == pytest.approx(2, rel=1e-4)
+        np.testing.assert_allclose(six, 3 * two, atol=1e-4)
+
+
+def test_a_length_without_a_mean_is_refused_before_anything_is_painted():
+    seen = Watch()
+    text = "decoded: expected 'target_mean', from which a length is counted, found none. Give the embeddings"
+    with pytest.raises(brainlens.DimensionError, match=text):
+        painted(make_decoded(), generator=seen, length=15)
+    assert seen.embeddings == []
+
+
+@pytest.mark.parametrize("shape", [(12,), (2, 6)])
 @pytest.mark.parametrize("knows_mean", [False, True])
 def test_what_was_decoded_is_moved_as_far_as_stimuli_lie(shape, knows_mean):
     rng = np.random.default_rng(2)
@@ -83,15 +127,10 @@ def test_what_was_decoded_is_moved_as_far_as_stimuli_lie(shape, knows_mean):
     if knows_mean:
         mean = mean + 0.1
         decoded = decoded.assign(target_mean=(dims, mean))
-    seen: list[np.ndarray] = []
-
-    def watch(embedding: xr.Dataset) -> xr.Dataset:
-        seen.append(embedding["embedding"].values[0])
-        return brush(embedding)
-
-    painted(decoded, target, generator=watch)
+    seen = Watch()
+    painted(decoded, target, generator=seen)
     usual = np.linalg.norm((true - mean).reshape(30, -1), axis=1).mean()
-    for row, moved in enumerate(seen):
+    for row, moved in enumerate(seen.embeddings):
         away = (moved - mean).ravel()
         assert np.linalg.norm(away) == pytest.approx(usual, rel=1e-4)
         before = (decoded["embedding"].values[row] - mean).ravel()

@@ -13,6 +13,8 @@ from pydantic import ValidationError
         (PatternParams, {"form": "flat"}),
         (PaintParams, {"n_images": 0}),
         (PaintParams, {"generator_params": "strength"}),
+        (PaintParams, {"length": 0}),
+        (PaintParams, {"length": float("inf")}),
         (ConceptParams, {"temperature": 0}),
         (ConceptParams, {"n_resamples": 10}),
     ],
