@@ -35,7 +35,7 @@ SHOWN_BYTES = 2**20
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="brainlens")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bars.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress, no notes of what is stored already.")
 @registry_option
 @click.pass_context
 def main(ctx: click.Context, quiet: bool) -> None:

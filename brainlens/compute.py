@@ -5,8 +5,9 @@ Components compute; only this module, `ingesting` and `fitting` store. Whatever 
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import xarray as xr
 from brainlens import checkpoints, provenance
 from brainlens.calling import with_calls
 from brainlens.context import Context
-from brainlens.errors import RegistryError
+from brainlens.errors import RegistryError, listed
 from brainlens.jobs import Job, Settings, Workplace, checked_schema, guarded, make_job, origin, with_scratch
 from brainlens.labels import check_name
 from brainlens.manifest import digest_of, entry_of
@@ -29,10 +30,9 @@ def compute(work: Workplace, component_name: str, given: Mapping[str, Any], sett
     component = work.host.component(component_name, roles=("analysis", "embedder", "generator"))
     job = make_job(work, component, given, settings)
     recipe = job.recipe()
-    name = result_name("results", component, recipe, settings)
-    if is_stored(work.place, name, recipe, settings):
+    name, stored = find_result(work, "results", component, recipe, settings)
+    if stored:
         return name
-    work.place.refuse_taken(name)
     function = work.host.resolve(component)
     with with_scratch(work, job, recipe) as job:
         opened = {key: open_input(work.place, component, key, job.inputs.get(key, [])) for key in component.inputs}
@@ -97,11 +97,50 @@ def store_result(
     return entry
 
 
-def result_name(folder: str, component: Component, recipe: Mapping[str, Any], settings: Settings) -> str:
-    """Return the name of a result: the user's, or one made of its component and the digest of its recipe."""
+def find_result(
+    work: Workplace, folder: str, component: Component, recipe: Mapping[str, Any], settings: Settings
+) -> tuple[str, bool]:
+    """Return the name of a result, and whether it is stored already, which is then said.
+
+    The name is the user's, or one made of the component and the digest of the recipe. What is computed again without a
+    name takes the next number behind that: `-2`, `-3`, and so on; the newest of them is found by later calls.
+
+    Raises
+    ------
+    RegistryError
+        If the name is bad, or taken by something else; if a file that the stored result was computed from has changed.
+    """
     if settings.name is not None:
-        return check_name(settings.name)
-    return f"{folder}/{component.name}/{digest_of(recipe).removeprefix('sha256:')[:12]}"
+        name = check_name(settings.name)
+        if is_stored(work.place, name, recipe, settings):
+            note_stored(work, [name], "another name makes it again")
+            return name, True
+    else:
+        digest = digest_of(recipe)
+        name = f"{folder}/{component.name}/{digest.removeprefix('sha256:')[:12]}"
+        found = _numbered(name, [entry.name for entry in query_entries(work.place, {"recipe": digest})])
+        newest = found[max(found)] if found else name
+        remedy = "Compute it again with recompute=True (--recompute), or remove the old one."
+        if found and is_stored(work.place, newest, recipe, settings, remedy=remedy):
+            note_stored(work, [newest], "recompute=True (--recompute) makes it again")
+            return newest, True
+        name = f"{name}-{max(found) + 1}" if found else name
+    work.place.refuse_taken(name)
+    return name, False
+
+
+def _numbered(name: str, names: Iterable[str]) -> dict[int, str]:
+    """Return which of some names are a name itself, number 1, or that with a number behind it."""
+    matches = (re.fullmatch(re.escape(name) + r"(?:-([1-9]\d*))?", each) for each in names)
+    return {int(match[1] or 1): match[0] for match in matches if match}
+
+
+def note_stored(work: Workplace, names: Sequence[str], remedy: str) -> None:
+    """Say that what was asked for is stored already; silent in a quiet registry."""
+    if not work.quiet:
+        newest = max(str(read_manifest(work.place, name)["provenance"]["created"]) for name in names)
+        found = f"stored result {names[0]!r}" if len(names) == 1 else f"{len(names)} stored results, {listed(names)},"
+        Context().log.warning(f"found {found} of {newest}; {remedy}.")
 
 
 def announce(work: Workplace, entry: Entry, stamp: Mapping[str, Any]) -> None:
@@ -110,7 +149,14 @@ def announce(work: Workplace, entry: Entry, stamp: Mapping[str, Any]) -> None:
         Context().log.warning(failure)
 
 
-def is_stored(place: Place, name: str, recipe: Mapping[str, Any], settings: Settings) -> bool:
+def is_stored(
+    place: Place,
+    name: str,
+    recipe: Mapping[str, Any],
+    settings: Settings,
+    *,
+    remedy: str = "Give the new result another name, or remove the old one.",
+) -> bool:
     """Whether this very result is stored under this name already, so that it need not be computed again.
 
     Raises
@@ -129,6 +175,6 @@ def is_stored(place: Place, name: str, recipe: Mapping[str, Any], settings: Sett
         if path.exists() and provenance.digest_source(path)["sha256"] != source["sha256"]:
             raise RegistryError(
                 f"dataset {name!r} was computed by the same call, but from {source['path']!r} as it was then, which "
-                "has changed since. Give the new result another name, or remove the old one."
+                f"has changed since. {remedy}"
             )
     return True

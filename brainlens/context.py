@@ -35,7 +35,7 @@ class Context:
     precision
         `"float32"`, `"bfloat16"` or `"float16"`.
     quiet
-        Whether progress bars are off.
+        Whether progress is off.
     scratch
         Folder for intermediate files, the same one for the same recipe: what a killed process left there is found by
         the next. It is deleted once the result is stored. None where there is no place for it.

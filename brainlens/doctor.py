@@ -60,8 +60,8 @@ def diagnose(
         `brainlens`, `python`, `platform`: text. `libraries`: installed versions by name. `torch`: builds such as
         `cu128` or `cpu` by library. `torch_wanted`: the version of torch that its companions demand. `cpus`: number.
         `memory_gb`: number. `gpus`: list of `name` and `memory_gb`. `plugins`: list of `name`, `distribution`,
-        `version`, `state`, `error`, `details`, `components`. `passes`: `ok`, `not tried: ` and why, or what went wrong, by
-        decoder or encoder.
+        `version`, `state`, `error`, `details`, `components`. `passes`: `ok`, `not tried: ` and why, or what went wrong,
+        by decoder or encoder.
         `scratch`: list of `folder` and `size_mb`.
         `problems`: list of text, empty when all is well.
     """

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import xarray as xr
 
 from brainlens import checkpoints, decoding, encoding
-from brainlens.compute import is_stored, result_name, store_result
+from brainlens.compute import find_result, store_result
 from brainlens.errors import ParameterError, closest, listed
 from brainlens.jobs import Job, Settings, Workplace, guarded, make_job, with_scratch
 from brainlens.manifest import entry_of
@@ -84,8 +84,8 @@ def fit(
     if start is not None:
         job = replace(job, inputs={**job.inputs, "start": [start_entry(work, component, start)]})
     recipe = job.recipe()
-    name = result_name("models", component, recipe, settings)
-    if is_stored(work.place, name, recipe, settings):
+    name, stored = find_result(work, "models", component, recipe, settings)
+    if stored:
         return name
     work.place.refuse_taken(name)
     with with_scratch(work, job, recipe) as job:
@@ -136,8 +136,8 @@ def predict(
         options=options,
     )
     recipe = job.recipe()
-    name = result_name(side.FOLDER, component, recipe, settings)
-    if is_stored(work.place, name, recipe, settings):
+    name, stored = find_result(work, side.FOLDER, component, recipe, settings)
+    if stored:
         return name
     work.place.refuse_taken(name)
     started = time.monotonic()
@@ -190,8 +190,8 @@ def cross_predict(
             f"{listed(entry.name for entry in job.inputs['response'])}. Cross-predict each by itself."
         )
     recipe = job.recipe()
-    name = result_name(side.FOLDER, component, recipe, settings)
-    if is_stored(work.place, name, recipe, settings):
+    name, stored = find_result(work, side.FOLDER, component, recipe, settings)
+    if stored:
         return name
     work.place.refuse_taken(name)
     with with_scratch(work, job, recipe) as job:

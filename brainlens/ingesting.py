@@ -9,7 +9,7 @@ from typing import Any
 import xarray as xr
 
 from brainlens import provenance
-from brainlens.compute import announce, is_stored
+from brainlens.compute import announce, is_stored, note_stored
 from brainlens.errors import PluginError
 from brainlens.jobs import Job, Settings, Workplace, checked_schema, guarded, make_job, origin, with_scratch
 from brainlens.labels import check_name
@@ -46,6 +46,8 @@ def _read_and_store(work: Workplace, base: str, job: Job, settings: Settings) ->
     _refuse_nested(component, names.values())
     # What an earlier call that was interrupted has stored already is left as it is.
     waiting = [part for part in made if not is_stored(work.place, names[part], {**recipe, "part": part}, settings)]
+    if len(waiting) < len(made):
+        note_stored(work, [names[part] for part in made if part not in waiting], "another name makes it again")
     for part in waiting:
         work.place.refuse_taken(names[part])
     datasets = {names[part]: made[part] for part in waiting}

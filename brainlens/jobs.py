@@ -26,7 +26,7 @@ from brainlens.store import Place, read_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Workplace:
-    """What every action needs: where datasets lie, which plugins there are, and whether progress is shown."""
+    """What every action needs: where datasets lie, which plugins there are, and whether it is quiet."""
 
     place: Place
     host: PluginHost

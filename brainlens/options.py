@@ -13,6 +13,8 @@ import click
 from brainlens.errors import ParameterError
 from brainlens.records import Component
 
+RECOMPUTE = "Compute again even if this very result is stored; without a name, under one with the next number."
+
 
 def component_options(component: Component) -> list[click.Parameter]:
     """Return an option for each input and each parameter of a component."""
@@ -43,7 +45,7 @@ def common_options(*, device: bool) -> list[click.Parameter]:
     """Return the options that every verb has; `device` adds where and how exactly to compute."""
     options: list[click.Parameter] = [
         click.Option(["--seed"], type=int, default=0, show_default=True, help="Every random choice derives from it."),
-        click.Option(["--recompute"], is_flag=True, help="Compute even if this very result is stored."),
+        click.Option(["--recompute"], is_flag=True, help=RECOMPUTE),
     ]
     if device:
         options.append(click.Option(["--device"], default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."))

@@ -31,7 +31,7 @@ def open(
     host
         Plugins to work with; the installed ones when left out.
     quiet
-        Whether progress bars are off.
+        Whether progress, and notes that a result is stored already, are off.
 
     Raises
     ------
@@ -256,7 +256,10 @@ class Registry(Shelf):
         precision
             `"float32"`, `"bfloat16"` or `"float16"`.
         recompute
-            A result that is stored under this name with the same recipe is not computed again unless this is set.
+            A result of the same recipe that is stored under this name, or without a name under one that was made for
+            it, is not computed again unless this is set. What is computed again takes a name that is free: the one
+            that is given, or the one that is made with the next number, such as `-2`, behind it. Later calls without a
+            name find the newest.
         **options
             The component's inputs (names of datasets) and parameters.
 

@@ -9,7 +9,7 @@ import click
 
 from brainlens.commandline import Command, Group, open_registry, plugin_host, registry_option
 from brainlens.errors import BrainlensError
-from brainlens.options import common_options, component_options, given_options, name_option
+from brainlens.options import RECOMPUTE, common_options, component_options, given_options, name_option
 from brainlens.printing import say
 from brainlens.records import Component
 
@@ -142,7 +142,7 @@ for _verb, _roles, _make, _text in (
 @click.option("--seed", type=int, default=0, show_default=True, help="Every random choice derives from it.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", default="float32", show_default=True, help="float32, bfloat16 or float16.")
-@click.option("--recompute", is_flag=True, help="Compute even if this very result is stored.")
+@click.option("--recompute", is_flag=True, help=RECOMPUTE)
 @registry_option
 @click.pass_context
 def predict(ctx: click.Context, /, model: str, **options: Any) -> None:

@@ -233,10 +233,60 @@ def test_an_input_of_the_same_content_and_another_name_is_the_same(registry: bra
     assert registry.compute("toy.mean", response="a") == registry.compute("toy.mean", response="copy")
 
 
-def test_recompute_overwrites_nothing(registry: brainlens.Registry) -> None:
-    name = registry.compute("toy.mean", response="a")
-    with refused(registry, brainlens.RegistryError, f"dataset {name!r} exists"):
-        registry.compute("toy.mean", response="a", recompute=True)
+def test_recompute_takes_the_next_number_and_overwrites_nothing(registry: brainlens.Registry) -> None:
+    first = registry.compute("toy.mean", response="a")
+    before = contents(registry)
+    names = [registry.compute("toy.mean", response="a", recompute=True) for _ in range(2)]
+    assert names == [f"{first}-2", f"{first}-3"]
+    assert len(calls()) == 3
+    assert before.items() <= contents(registry).items()
+    recipes = {registry.show(name)["provenance"]["recipe"] for name in (first, *names)}
+    assert len(recipes) == 1
+
+
+def test_later_calls_find_the_newest_of_a_recipe(registry: brainlens.Registry) -> None:
+    def compute(**more: Any) -> str:
+        return registry.compute("toy.mean", response="a", **more)
+
+    first = compute(recompute=True)
+    # What has another recipe, or a name that the user gave, is none of them.
+    compute(scale=2.0, recompute=True)
+    compute(name=f"{first}-02")
+    compute(name=f"{first}-x")
+    assert compute() == first
+    assert compute(recompute=True) == compute() == f"{first}-2"
+    assert compute(recompute=True) == compute() == f"{first}-3"
+    registry.remove(first)
+    assert compute() == f"{first}-3"
+    assert compute(recompute=True) == compute() == f"{first}-4"
+    registry.remove(f"{first}-4")
+    assert compute() == f"{first}-3"
+    for number in (2, 3):
+        registry.remove(f"{first}-{number}")
+    assert compute() == first
+
+
+def test_recompute_under_a_name_that_is_taken_is_refused(registry: brainlens.Registry) -> None:
+    registry.compute("toy.mean", response="a", name="m")
+    with refused(registry, brainlens.RegistryError, "dataset 'm' exists"):
+        registry.compute("toy.mean", response="a", name="m", recompute=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [(None, "recompute=True (--recompute) makes it again"), ("m", "another name makes it again")]
+)
+def test_a_result_that_is_stored_already_is_said_to_be(
+    registry: brainlens.Registry, caplog: pytest.LogCaptureFixture, name: str | None, remedy: str
+) -> None:
+    loud = brainlens.open(registry.path, host=registry.plugins)
+    made = loud.compute("toy.mean", response="a", name=name)
+    assert caplog.messages == []
+    assert loud.compute("toy.mean", response="a", name=name) == made
+    created = registry.show(made)["provenance"]["created"]
+    assert caplog.messages == [f"found stored result {made!r} of {created}; {remedy}."]
+    assert caplog.records[0].levelno == logging.WARNING
+    assert registry.compute("toy.mean", response="a", name=name) == made
+    assert len(caplog.messages) == 1
 
 
 def test_the_same_seed_gives_the_same_digest(registry: brainlens.Registry) -> None:
@@ -548,11 +598,24 @@ def test_files_that_were_read_are_digested_and_a_change_is_not_passed_over(
     (weights / "net").write_text("one")
     assert registry.compute("toy.weights", folder=str(weights)) == name
     (weights / "net").write_text("two")
-    text = f"dataset {name!r} was computed by the same call, but from {str(weights)!r} as it was then, which has "
+    text = (
+        f"dataset {name!r} was computed by the same call, but from {str(weights)!r} as it was then, which has changed "
+        "since. Compute it again with recompute=True (--recompute), or remove the old one."
+    )
     with refused(registry, brainlens.RegistryError, text):
         registry.compute("toy.weights", folder=str(weights))
+    anew = registry.compute("toy.weights", folder=str(weights), recompute=True)
+    assert registry[anew].attrs["said"] == "two"
+    assert registry.compute("toy.weights", folder=str(weights)) == anew == f"{name}-2"
     again = registry.compute("toy.weights", folder=str(weights), name="again")
     assert registry[again].attrs["said"] == "two"
+    (weights / "net").write_text("three")
+    text = (
+        f"dataset 'again' was computed by the same call, but from {str(weights)!r} as it was then, which has changed "
+        "since. Give the new result another name, or remove the old one."
+    )
+    with refused(registry, brainlens.RegistryError, text):
+        registry.compute("toy.weights", folder=str(weights), name="again")
     # Files that are gone cannot be compared, and the result stays.
     (weights / "net").unlink()
     weights.rmdir()

@@ -1337,6 +1337,32 @@ def test_another_fit_under_a_taken_name_is_refused(registry: brainlens.Registry,
     assert len(work().FITS) == 1
 
 
+def test_what_is_fitted_or_predicted_again_takes_the_next_number_and_is_found_later(
+    registry: brainlens.Registry,
+) -> None:
+    def predict(**more: Any) -> str:
+        return registry.predict("m", response="response", device="cpu", **more)
+
+    fit(registry)
+    for verb in (functools.partial(fit, registry, None), functools.partial(cross, registry, None), predict):
+        first = verb()
+        assert verb(recompute=True) == verb() == f"{first}-2"
+        assert verb(recompute=True) == verb() == f"{first}-3"
+        assert registry[first].drop_attrs().equals(registry[f"{first}-3"].drop_attrs())
+
+
+def test_a_model_that_is_stored_already_is_said_to_be(
+    registry: brainlens.Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    loud = brainlens.open(registry.path, host=registry.plugins)
+    name = fit(loud, None)
+    assert fit(loud, None) == fit(registry, None) == name
+    created = registry.show(name)["provenance"]["created"]
+    assert caplog.messages == [
+        f"found stored result {name!r} of {created}; recompute=True (--recompute) makes it again."
+    ]
+
+
 def test_recompute_overwrites_nothing(registry: brainlens.Registry) -> None:
     fit(registry)
     cross(registry)

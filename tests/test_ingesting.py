@@ -210,6 +210,22 @@ def test_what_an_interrupted_call_left_out_is_made_up_for(registry: brainlens.Re
     registry.verify()
 
 
+def test_what_is_stored_already_is_said_to_be(
+    registry: brainlens.Registry, file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loud = brainlens.open(registry.path, host=registry.plugins)
+    loud.ingest("toy", "subj01", file=file)
+    assert caplog.messages == []
+    loud.ingest("toy", "subj01", file=file)
+    created = registry.show("subj01/response")["provenance"]["created"]
+    loud.remove("subj01/target")
+    loud.ingest("toy", "subj01", file=file)
+    assert caplog.messages == [
+        f"found 2 stored results, 'subj01/response', 'subj01/target', of {created}; another name makes it again.",
+        f"found stored result 'subj01/response' of {created}; another name makes it again.",
+    ]
+
+
 def test_an_importer_that_failed_finds_its_scratch_folder_again(registry: brainlens.Registry, file: str) -> None:
     scratch = Path(registry.path, ".brainlens", "scratch")
     with pytest.raises(brainlens.PluginError, match="cannot go on"):
