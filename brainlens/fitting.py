@@ -87,7 +87,6 @@ def fit(
     name, stored = find_result(work, "models", component, recipe, settings)
     if stored:
         return name
-    work.place.refuse_taken(name)
     with with_scratch(work, job, recipe) as job:
         started = time.monotonic()
         frame, weights = _fit_model(work, job, preparation)
@@ -139,7 +138,6 @@ def predict(
     name, stored = find_result(work, side.FOLDER, component, recipe, settings)
     if stored:
         return name
-    work.place.refuse_taken(name)
     started = time.monotonic()
     predicted = side.predict(work, job, fitted, preparation, model=model)
     store_result(work, name, predicted, job, recipe, started)
@@ -193,7 +191,6 @@ def cross_predict(
     name, stored = find_result(work, side.FOLDER, component, recipe, settings)
     if stored:
         return name
-    work.place.refuse_taken(name)
     with with_scratch(work, job, recipe) as job:
         started = time.monotonic()
         (ready,) = side.read_trials(work, job, preparation, default="all")
