@@ -154,7 +154,7 @@ def image_sheet(
     found = []
     for position in np.ndindex(*(image.sizes[dim] for dim in rows)):
         name = " · ".join(labels[dim][index] for dim, index in zip(rows, position, strict=True))
-        found.append((name, _small(image.isel(dict(zip(rows, position, strict=True))), max_side)))
+        found.append((name, shrunk(image.isel(dict(zip(rows, position, strict=True))), max_side)))
     return contact_sheet(found, labels=labels[column], n_columns=across, max_side=max_side, note=note), note
 
 
@@ -173,6 +173,25 @@ def labels_along(image: xr.DataArray, dim: str) -> list[str]:
         return [f"{dim} {number}" for number in range(image.sizes[dim])]
     values = image[dim].values
     return [str(label) if values.dtype.kind in "UOT" else f"{dim} {label}" for label in values]
+
+
+def shrunk(images: xr.DataArray, max_side: int) -> np.ndarray:
+    """Read images (image, y, x, ...), and hold no more of them than a sheet with this `max_side` draws.
+
+    Examples
+    --------
+    >>> shrunk(xr.DataArray(np.zeros((2, 300, 200), np.uint8), dims=("trial", "y", "x")), 100).shape
+    (2, 100, 67)
+    """
+    height, width = images.shape[1:3]
+    factor = _factor(height, width, max_side)
+    if factor == 1:
+        return np.asarray(images.values)
+    parts = []
+    for start in range(0, len(images), _BLOCK):
+        block = images[start : start + _BLOCK].values
+        parts += [np.asarray(Image.fromarray(pixels).reduce(factor)) for pixels in block]
+    return np.stack(parts)
 
 
 def _images_of(dataset: xr.Dataset) -> xr.DataArray:
@@ -218,19 +237,6 @@ def _part_of(image: xr.DataArray, *, max_images: int, first: int) -> tuple[xr.Da
         notes.insert(0, f"{front[0]} {first + 1:,} to {first + shown:,} of {total:,}, {left:,} left out")
         image = image.isel({front[0]: slice(first, first + shown)})
     return image, "; ".join(notes) + "." if notes else ""
-
-
-def _small(images: xr.DataArray, max_side: int) -> np.ndarray:
-    """Read images, and hold no more of them than will be drawn."""
-    height, width = images.shape[1:3]
-    factor = _factor(height, width, max_side)
-    if factor == 1:
-        return np.asarray(images.values)
-    parts = []
-    for start in range(0, len(images), _BLOCK):
-        block = images[start : start + _BLOCK].values
-        parts += [np.asarray(Image.fromarray(pixels).reduce(factor)) for pixels in block]
-    return np.stack(parts)
 
 
 def _factor(height: int, width: int, max_side: int) -> int:

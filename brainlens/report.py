@@ -6,8 +6,11 @@ Only stored datasets and manifests are read; nothing is computed here.
 from __future__ import annotations
 
 import base64
+import functools
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import xarray as xr
 
 from brainlens import __version__
 from brainlens.errors import RegistryError
-from brainlens.pictures import contact_sheet
+from brainlens.pictures import contact_sheet, image_sheet, shrunk
 from brainlens.printing import size_text, tree_lines
 from brainlens.provenance import now
 from brainlens.registry import Registry
@@ -25,21 +28,27 @@ from brainlens.rois import list_rois
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #2a6fb0; --chance: #c2571a; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+h1, h3, summary, td, th { overflow-wrap: break-word; } p, li { max-width: 62rem; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin-bottom: 1.2rem; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number, th.number { text-align: right; white-space: nowrap; } td.name { overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-.wide td.name, .wide th:first-child { white-space: nowrap; position: sticky; left: 0; background: Canvas; }
+th { vertical-align: bottom; } td.number, th.number { text-align: right; } td.number { white-space: nowrap; }
+.wide { overflow-x: auto; } img, svg { max-width: 100%; }
 pre { overflow-x: auto; font-size: .85rem; background: #8881; padding: .6rem; } .quiet { opacity: .75; }
 figure { margin: 1rem 0; } iframe { width: 100%; height: 34rem; border: 1px solid var(--line); }
 .note { border-left: 4px solid var(--chance); padding: .2rem .8rem; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 """
 
-# Trials whose images are shown; score datasets that are shown whole, more are folded below a table of all.
-_PICTURES, _SCORES = 8, 4
+# Trials whose images are shown; rows below them; images of other things; sides of images, in pixels.
+_PICTURES, _ROWS, _OTHERS, _SIDE = 8, 24, 48, 128
+# What stands on a sheet of images, and what draws it and says what it leaves out.
+_Sheet = tuple[list[str], Callable[[], tuple[bytes, str]]]
+# No more sheets, or no more after so many bytes of them.
+_SHEETS, _SHEET_BYTES = 24, 8 * 2**20
+# Score datasets that are shown whole, more are folded below tables of all; columns of these.
+_SCORES, _COLUMNS = 4, 5
 
 
 def write_report(
@@ -132,7 +141,7 @@ def _figure(path: Path) -> str:
         if not content.startswith(b"\x89PNG"):
             raise RegistryError(f"figure {str(path)!r}: expected a PNG, found something else. Draw it again.")
         encoded = base64.b64encode(content).decode()
-        body = f"<img src='data:image/png;base64,{encoded}' alt='{escape(path.stem)}' style='max-width: 100%'>"
+        body = f"<img src='data:image/png;base64,{encoded}' alt='{escape(path.stem)}'>"
     return f"<figure>{body}{caption}</figure>"
 
 
@@ -158,26 +167,29 @@ def _scores(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
         ]
         shown = _bars(rows) + _table(header, cells, numbers=(1, 2, 3, 4, 5))
         if len(scores) > _SCORES:
-            parts.append(f"<details><summary>{escape(name)}</summary>{shown}</details>")
+            parts.append(f"<details><summary>{_breakable(name)}</summary>{shown}</details>")
         else:
-            parts.append(f"<h3>{escape(name)}</h3>{shown}")
+            parts.append(f"<h3>{_breakable(name)}</h3>{shown}")
     return "".join(parts)
 
 
 def _overview(scores: Sequence[tuple[str, xr.Dataset]]) -> str:
-    """Show many scores in one table, each with its chance: a column for each metric, a row for each part."""
-    parts = [part for name, dataset in scores for part in _parts(name, dataset)]
-    rows = {name: {row["label"]: row for row in score_rows(part)} for name, part in parts}
-    labels = list(dict.fromkeys(label for found in rows.values() for label in found))
-    cells = [
-        (
-            name,
-            *(f"{_number(row['score'])} ({_number(row['chance'])})" if row else "" for row in map(found.get, labels)),
-        )
-        for name, found in rows.items()
-    ]
-    table = _table(("score (chance)", *labels), cells, numbers=range(1, len(labels) + 1))
-    return f"<div class='wide'>{table}</div>"
+    """Show many scores in a table for each set of metrics, each score with its chance: a row for each part."""
+    tables: dict[tuple[str, ...], list[tuple[str, list[str]]]] = {}
+    for name, dataset in scores:
+        for part, values in _parts(name, dataset):
+            rows = score_rows(values)
+            cells = [f"{_number(row['score'])} ({_number(row['chance'])})" for row in rows]
+            tables.setdefault(tuple(row["label"] for row in rows), []).append((part, cells))
+    shown = []
+    for labels, found in tables.items():
+        # Many metrics take several tables, one below the other, so that none is wider than the page.
+        for start in range(0, len(labels), _COLUMNS):
+            columns = slice(start, start + _COLUMNS)
+            lines = [(name, *cells[columns]) for name, cells in found]
+            numbers = range(1, len(labels[columns]) + 1)
+            shown.append(_table(("score (chance)", *labels[columns]), lines, numbers=numbers))
+    return f"<div class='wide'>{''.join(shown)}</div>"
 
 
 def _parts(name: str, dataset: xr.Dataset) -> list[tuple[str, xr.Dataset]]:
@@ -196,11 +208,13 @@ def _bars(rows: Sequence[dict[str, Any]]) -> str:
     shown = [row for row in rows if 0 <= row["score"] <= 1 and 0 <= row["chance"] <= 1]
     if not shown:
         return ""
-    left, width, step = 220, 520, 26
+    labels = [row["label"] if len(row["label"]) <= 64 else f"{row['label'][:40]}…{row['label'][-20:]}" for row in shown]
+    # A letter of this size is about 6.6 pixels wide.
+    left, width, step = max(120, 20 + round(6.6 * max(map(len, labels)))), 520, 26
     lines = []
     for index, row in enumerate(shown):
         y = index * step + 6
-        lines.append(f"<text x='{left - 8}' y='{y + 11}' text-anchor='end'>{escape(row['label'])}</text>")
+        lines.append(f"<text x='{left - 8}' y='{y + 11}' text-anchor='end'>{escape(labels[index])}</text>")
         lines.append(f"<rect x='{left}' y='{y}' width='{row['score'] * width:.1f}' height='14' fill='var(--bar)'/>")
         if "ci_low" in row:
             low, high = (left + max(0.0, min(1.0, row[key])) * width for key in ("ci_low", "ci_high"))
@@ -215,26 +229,71 @@ def _bars(rows: Sequence[dict[str, Any]]) -> str:
         for tick in (0, 0.25, 0.5, 0.75, 1)
     )
     return (
-        f"<svg viewBox='0 0 {left + width + 30} {height}' role='img' aria-label='scores'>{''.join(lines)}{axis}</svg>"
+        f"<svg viewBox='0 0 {left + width + 30} {height}' width='{left + width + 30}' role='img' aria-label='scores'>"
+        f"{''.join(lines)}{axis}</svg>"
     )
 
 
 def _pictures(registry: Registry, names: Sequence[str]) -> str:
-    """Show the first images that were made from each set of stimuli, below what was seen."""
+    """Show the first images that were made from each set of stimuli, below what was seen, and images of regions."""
+    regions: list[_Sheet] = []
     sets: dict[tuple[str, ...], list[str]] = {}
-    for name in names:
-        if registry[name]["image"].dims[0] == "trial":
-            shown = tuple(map(str, registry[name]["stimulus_id"].values[:_PICTURES]))
+    # What was given a name comes before what was not, and is what images are known by.
+    for name in sorted(names, key=lambda name: name.startswith("results/")):
+        dataset = registry[name]
+        if dataset["image"].dims[0] == "trial":
+            shown = tuple(map(str, dataset["stimulus_id"].values[:_PICTURES]))
             sets.setdefault(shown, []).append(name)
-    seen = [entry.name for entry in registry.query(kind="stimulus_image")]
-    parts = []
-    for shown, made in sets.items():
-        rows = _seen_row(registry, seen, shown) + [row for name in made for row in _made_rows(name, registry[name])]
-        same = [row for row in rows if row[1].shape[1:3] == rows[0][1].shape[1:3]]
-        encoded = base64.b64encode(contact_sheet(same)).decode()
-        words = escape(", ".join(name for name, _ in same))
-        parts.append(f"<img src='data:image/png;base64,{encoded}' alt='{words}' style='max-width: 100%'>")
+        else:
+            limits = {"n_columns": _PICTURES, "max_images": _OTHERS, "max_side": _SIDE}
+            regions.append(([name], functools.partial(image_sheet, dataset, **limits)))
+    sheets = itertools.chain(*(_sheets_of(registry, shown, made) for shown, made in sets.items()), regions)
+    parts: list[str] = []
+    left_out: list[str] = []
+    size_bytes = 0
+    for known, draw in sheets:
+        if len(parts) == _SHEETS or size_bytes > _SHEET_BYTES:
+            left_out += known
+            continue
+        content, note = draw()
+        size_bytes += len(content)
+        # Several have their names in their rows.
+        caption = ": ".join(filter(None, (*known[: len(known) == 1], note)))
+        encoded = base64.b64encode(content).decode()
+        picture = f"<img src='data:image/png;base64,{encoded}' alt='{escape(', '.join(known))}'>"
+        parts.append(f"<figure><figcaption class='quiet'>{_breakable(caption)}</figcaption>{picture}</figure>")
+    if left_out:
+        words = f"{len(left_out)} more are left out: {', '.join(left_out)}. Export them as contact sheets (.png)."
+        parts.append(f"<p class='quiet'>{_breakable(words)}</p>")
     return f"<h2>Images</h2>{''.join(parts)}" if parts else ""
+
+
+def _sheets_of(registry: Registry, shown: Sequence[str], made: Sequence[str]) -> Iterator[_Sheet]:
+    """Yield what stands in the rows of each sheet of some trials, and what draws it: one for each size of images."""
+    seen = [entry.name for entry in registry.query(kind="stimulus_image")]
+    rows = _seen_row(registry, seen, shown)
+    known = {row.tobytes(): name for name, row in rows}
+    again = []
+    for name in made:
+        for label, images in _made_rows(name, registry[name]):
+            first = known.setdefault(images.tobytes(), label)
+            if first == label:
+                rows.append((label, images))
+            elif first != "seen":
+                again.append(f"{label} is {first}")
+    sizes: dict[tuple[int, ...], list[tuple[str, np.ndarray]]] = {}
+    for label, images in rows:
+        sizes.setdefault(images.shape[1:3], []).append((label, images))
+    note = f"The same images are shown once: {'; '.join(again)}." if again else ""
+    for same in sizes.values():
+        for start in range(0, len(same), _ROWS):
+            part = same[start : start + _ROWS]
+            yield [label for label, _ in part], functools.partial(_draw_rows, part, shown, note)
+            note = ""
+
+
+def _draw_rows(rows: Sequence[tuple[str, np.ndarray]], labels: Sequence[str], note: str) -> tuple[bytes, str]:
+    return contact_sheet(rows, labels=labels), note
 
 
 def _seen_row(registry: Registry, names: Sequence[str], shown: Sequence[str]) -> list[tuple[str, np.ndarray]]:
@@ -242,8 +301,8 @@ def _seen_row(registry: Registry, names: Sequence[str], shown: Sequence[str]) ->
     for name in names:
         known = {str(stimulus): row for row, stimulus in enumerate(registry[name]["stimulus"].values)}
         if set(shown) <= known.keys():
-            rows = [known[stimulus] for stimulus in shown]
-            return [("seen", np.stack([registry[name]["image"][row].values for row in rows]))]
+            image = registry[name]["image"]
+            return [("seen", np.concatenate([shrunk(image[[known[stimulus]]], _SIDE) for stimulus in shown]))]
     return []
 
 
@@ -251,14 +310,13 @@ def _made_rows(name: str, dataset: xr.Dataset) -> list[tuple[str, np.ndarray]]:
     """Return a row of the first images; one for each candidate where these have names, as hits of a search do."""
     image = dataset["image"][:_PICTURES]
     if "candidate" not in image.dims:
-        return [(name, image.values)]
+        return [(name, shrunk(image, _SIDE))]
     if "candidate" not in dataset.coords or dataset["candidate"].dtype.kind not in "UOT":
-        return [(name, image.isel(candidate=0).values)]
+        count = image.sizes["candidate"]
+        words = name if count == 1 else f"{name} (first of {count})"
+        return [(words, shrunk(image.isel(candidate=0), _SIDE))]
     labels = [str(label) for label in dataset["candidate"].values]
-    # What was seen stands above already.
-    return [
-        (f"{name}/{label}", image.isel(candidate=row).values) for row, label in enumerate(labels) if label != "seen"
-    ]
+    return [(f"{name}/{label}", shrunk(image.isel(candidate=row), _SIDE)) for row, label in enumerate(labels)]
 
 
 def _responses(responses: Sequence[tuple[str, xr.Dataset]]) -> str:
@@ -267,7 +325,7 @@ def _responses(responses: Sequence[tuple[str, xr.Dataset]]) -> str:
     rows = []
     for name, dataset in responses:
         rois = list_rois(dataset) if "roi_mask" in dataset else {}
-        named = ", ".join(f"{roi} {count}" for roi, count in rois.items())
+        named = ", ".join(f"{roi}\u00a0{count}" for roi, count in rois.items())
         sites = next((str(dataset.sizes[dim]) for dim in ("voxel", "vertex") if dim in dataset.sizes), "")
         rows.append(
             (
@@ -308,7 +366,7 @@ def _datasets(registry: Registry) -> str:
         tree = "\n".join(tree_lines(registry.lineage(entry.name)))
         params = json.dumps(registry.show(entry.name)["provenance"].get("params", {}), indent=1)
         folds.append(
-            f"<details><summary>{escape(entry.name)}</summary><pre>{escape(tree)}</pre><pre>{escape(params)}</pre></details>"
+            f"<details><summary>{_breakable(entry.name)}</summary><pre>{escape(tree)}</pre><pre>{escape(params)}</pre></details>"
         )
     header = ("name", "kind", "made by", "dims", "size")
     return f"<h2>Datasets and models</h2>{_table(header, rows, numbers=(4,))}<h2>How each was made</h2>{''.join(folds)}"
@@ -317,11 +375,22 @@ def _datasets(registry: Registry) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Sequence[int] = ()) -> str:
     def cells(row: Sequence[str], tag: str) -> str:
         kinds = ["number" if column in numbers else "name" for column in range(len(row))]
-        return "".join(f"<{tag} class='{kind}'>{escape(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
+        return "".join(
+            f"<{tag} class='{kind}'>{_breakable(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True)
+        )
 
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
     return f"<table><thead><tr>{cells(header, 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def _breakable(text: str) -> str:
+    """Escape a text, and let names break after their separators and nowhere else."""
+    return re.sub(r"(?<=[^\s])([/_.])(?=[^\s\d])", r"\1<wbr>", escape(text))
+
+
 def _number(value: float | None) -> str:
-    return "" if value is None or not np.isfinite(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+    if value is None or not np.isfinite(value):
+        return ""
+    digits = 3 if abs(value) < 100 else 1
+    # No minus before what is rounded to 0.
+    return f"{round(value, digits) + 0.0:.{digits}f}"

@@ -23,10 +23,13 @@ class Balanced(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.text, self.seen = [], [], []
+        self.open, self.text, self.seen, self.broken = [], [], [], False
 
     def handle_starttag(self, tag, attrs):
         self.seen.append((tag, dict(attrs)))
+        self.broken = tag == "wbr"
+        if self.broken:
+            return
         if tag not in VOID:
             self.open.append(tag)
 
@@ -37,7 +40,12 @@ class Balanced(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        # A name that may be broken is one text.
+        if self.broken:
+            self.text[-1] += data
+        else:
+            self.text.append(data)
+        self.broken = False
 
 
 def parsed(page):
@@ -68,7 +76,16 @@ def registry(tmp_path):
 
 def test_scores_stand_beside_chance_interval_and_count(registry, tmp_path):
     text = " ".join(parsed(write_report(registry, tmp_path / "report.html")).text)
-    for expected in ("top_1", "0.750", "0.600 to 0.900", "0.100", "80", "s1/score", "s1/response", "V1 1, V2 1"):
+    for expected in (
+        "top_1",
+        "0.750",
+        "0.600 to 0.900",
+        "0.100",
+        "80",
+        "s1/score",
+        "s1/response",
+        "V1\u00a01, V2\u00a01",
+    ):
         assert expected in text
 
 
@@ -126,8 +143,9 @@ def test_images_are_shown_below_what_was_seen(registry, tmp_path):
     assert picture["alt"] == "seen, s1/painted"
     sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture["src"].partition(",")[2]))))
     # The first trial saw stimulus a, which is stored last.
-    np.testing.assert_array_equal(sheet[:128:2, 150 : 150 + 128 : 2], pixels[5])
-    np.testing.assert_array_equal(sheet[132 : 132 + 128 : 2, 150 : 150 + 128 : 2], pixels[0])
+    top = 22  # A line with the stimuli.
+    np.testing.assert_array_equal(sheet[top : top + 128 : 2, 150 : 150 + 128 : 2], pixels[5])
+    np.testing.assert_array_equal(sheet[top + 132 : top + 260 : 2, 150 : 150 + 128 : 2], pixels[0])
 
 
 def test_named_candidates_have_a_row_each(registry, tmp_path):
@@ -136,10 +154,86 @@ def test_named_candidates_have_a_row_each(registry, tmp_path):
     image = ("trial", "candidate", "y", "x", "rgb"), pixels
     named = xr.Dataset({"image": image}, {**labels, "candidate": ["seen", "made", "hit 1", "hit 2"]})
     registry.put("s1/hits", named, schema="image")
-    registry.put("s1/tries", xr.Dataset({"image": image}, labels), schema="image")
+    tries = ("trial", "candidate", "y", "x", "rgb"), 255 - pixels
+    registry.put("s1/tries", xr.Dataset({"image": tries}, labels), schema="image")
     page = write_report(registry, tmp_path / "report.html")
     (picture,) = [attrs for tag, attrs in parsed(page).seen if tag == "img"]
-    assert picture["alt"] == "s1/hits/made, s1/hits/hit 1, s1/hits/hit 2, s1/tries"
+    rows = ("s1/hits/seen", "s1/hits/made", "s1/hits/hit 1", "s1/hits/hit 2", "s1/tries (first of 4)")
+    assert picture["alt"] == ", ".join(rows)
+
+
+def of_trials(pixels, **coords):
+    """Images of the first stimuli."""
+    dims = ("trial", "candidate", "y", "x", "rgb") if pixels.ndim == 5 else ("trial", "y", "x", "rgb")
+    labels = {"trial": list(range(len(pixels))), "stimulus_id": ("trial", list("abcdef"[: len(pixels)]))}
+    return xr.Dataset({"image": (dims, pixels)}, {**labels, **coords})
+
+
+def pictures(page):
+    return [attrs["alt"] for tag, attrs in parsed(page).seen if tag == "img"]
+
+
+def test_the_same_images_are_shown_once_by_the_name_that_was_given(registry, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    registry.put("stimuli", xr.Dataset({"image": (("stimulus", "y", "x", "rgb"), pixels)}, {"stimulus": list("abc")}),
+                 schema="stimulus_image")  # fmt: skip
+    both = of_trials(np.stack([pixels, 255 - pixels], axis=1), candidate=["seen", "reconstruction"])
+    registry.put("results/diffusion.pictures/3", both, schema="image")
+    registry.put("zz/recon", of_trials(255 - pixels), schema="image")
+    page = write_report(registry, tmp_path / "report.html")
+    assert pictures(page) == ["seen, zz/recon"]
+    said = "The same images are shown once: results/diffusion.pictures/3/reconstruction is zz/recon."
+    assert said in parsed(page).text
+
+
+def test_images_of_another_size_have_a_sheet_of_their_own(registry, tmp_path):
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    registry.put("large", of_trials(pixels.repeat(8, axis=1).repeat(8, axis=2)), schema="image")
+    registry.put("small", of_trials(pixels), schema="image")
+    registry.put("wide", of_trials(pixels.repeat(2, axis=2)), schema="image")
+    page = write_report(registry, tmp_path / "report.html")
+    assert pictures(page) == ["large", "small", "wide"]
+    # What is large is made smaller: 3 images of 128 pixels.
+    (source, *_) = [attrs["src"] for tag, attrs in parsed(page).seen if tag == "img"]
+    assert Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).width == 150 + 3 * 132
+
+
+def painted(rng, n_rois=3, n_candidates=2, side=32):
+    values = rng.integers(0, 256, (n_rois, n_candidates, side, side, 3), dtype=np.uint8)
+    return xr.Dataset(
+        {"image": (("roi", "candidate", "y", "x", "rgb"), values)}, {"roi": [f"R{number}" for number in range(n_rois)]}
+    )
+
+
+def test_images_of_regions_are_shown_with_what_is_left_out(registry, tmp_path):
+    made = painted(np.random.default_rng(1))
+    registry.put("roi/painted", made, schema="image")
+    registry.put("roi/many", painted(np.random.default_rng(2), n_rois=60), schema="image")
+    page = write_report(registry, tmp_path / "report.html")
+    assert pictures(page) == ["roi/many", "roi/painted"]
+    assert {"roi/many: roi 1 to 24 of 60, 36 left out.", "roi/painted"} <= set(parsed(page).text)
+    source = [attrs["src"] for tag, attrs in parsed(page).seen if tag == "img"][1]
+    assert base64.b64decode(source.partition(",")[2]) == brainlens.image_sheet(made, max_side=128)[0]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_SHEETS", 2), ("_SHEET_BYTES", 5000)])
+def test_a_report_holds_so_many_sheets_and_names_the_others(registry, tmp_path, monkeypatch, limit, value):
+    monkeypatch.setattr(f"brainlens.report.{limit}", value)
+    for number in range(4):
+        registry.put(f"roi/{number}", painted(np.random.default_rng(number), side=24), schema="image")
+    page = write_report(registry, tmp_path / "report.html")
+    assert pictures(page) == [f"roi/{number}" for number in range(value if value < 4 else 1)]
+    left = [f"roi/{number}" for number in range(value if value < 4 else 1, 4)]
+    said = f"{len(left)} more are left out: {', '.join(left)}. Export them as contact sheets (.png)."
+    assert said in parsed(page).text
+
+
+def test_names_break_after_their_separators_only(registry, tmp_path):
+    registry.put("crossed/1embedding", registry["s1/score"].load(), schema="score")
+    text = write_report(registry, tmp_path / "report.html").read_text("utf-8")
+    assert "overflow-wrap: anywhere" not in text
+    assert "crossed/1embedding" in re.sub("<wbr>", "", text)
+    assert not re.search(r"crossed/1\w*<wbr>\w*ing", text)
 
 
 def test_parts_of_a_score_have_a_row_each_in_the_table_of_all(registry, tmp_path):
@@ -152,6 +246,29 @@ def test_parts_of_a_score_have_a_row_each_in_the_table_of_all(registry, tmp_path
     # A column for each metric, none for each pair of ROI and metric.
     before = " ".join(reader.text).partition("Bar: score.")[0]
     assert "V1 · " not in before.replace(" · V1", "")
+
+
+def test_scores_with_the_same_metrics_share_a_table_of_few_columns(registry, tmp_path):
+    """No table has empty columns, nor so many that it leaves the page."""
+    for number in range(5):
+        metrics = [f"concept {number}" for number in range(7)]
+        values = {"score": ("metric", np.arange(7) / 8), "chance": ("metric", np.zeros(7)), "n": ("metric", [9] * 7)}
+        registry.put(f"concepts/{number}", xr.Dataset(values, {"metric": metrics}), schema="score")
+    page = write_report(registry, tmp_path / "report.html").read_text("utf-8")
+    tables = re.findall("<table>.*?</table>", page.partition("Bar: score.")[0])
+    assert [len(re.findall("<th ", table)) for table in tables] == [6, 3, 3]
+    assert "<td class='number'></td>" not in "".join(tables)
+    assert ["concepts<wbr>" in re.sub("/<wbr>", "<wbr>", table) or "concepts/" in table for table in tables] == [
+        True, True, False,
+    ]  # fmt: skip
+
+
+def test_nothing_is_less_than_nothing_by_rounding(registry, tmp_path):
+    values = {"score": ("metric", [-1e-5, -0.25]), "chance": ("metric", [-0.0, 0.0]), "n": ("metric", [9, 9])}
+    registry.put("tiny", xr.Dataset(values, {"metric": ["r", "r2"]}), schema="score")
+    text = write_report(registry, tmp_path / "report.html").read_text("utf-8")
+    assert "-0.000" not in text
+    assert "-0.250" in text
 
 
 def test_many_scores_are_in_one_table_and_folded(registry, tmp_path):
