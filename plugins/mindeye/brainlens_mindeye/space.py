@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+import brainlens
 from brainlens_mindeye.feed import Subject, as_float, blocks
 
 
@@ -37,7 +38,13 @@ class TargetSpace:
 
 
 def measure_targets(subjects: Sequence[Subject], *, centre: bool) -> TargetSpace:
-    """Read the training targets once, a block at a time, each stimulus of each subject once."""
+    """Read the training targets once, a block at a time, each stimulus of each subject once.
+
+    Raises
+    ------
+    DimensionError
+        If all of them are the same, or 0 where they are not centred.
+    """
     total, squares, n = torch.zeros(subjects[0].target.shape[1:], dtype=torch.float64), 0.0, 0
     lengths = 0.0
     shown = [subject.target.isel(trial=np.sort(subject.trials[subject.first])) for subject in subjects]
@@ -51,4 +58,9 @@ def measure_targets(subjects: Sequence[Subject], *, centre: bool) -> TargetSpace
             away = (as_float(block) - mean).flatten(1).square().sum(dim=1, dtype=torch.float64)
             squares += float(away.sum())
             lengths += float(away.sqrt().sum())
+    if not squares:
+        expected = "targets that differ between stimuli" if centre else "targets other than 0"
+        raise brainlens.DimensionError(
+            f"target: expected {expected}, found the same for all {n} stimuli. Look at how they were embedded."
+        )
     return TargetSpace(mean, (squares / (n * mean.numel())) ** -0.5, lengths / n)

@@ -3,6 +3,8 @@ import pytest
 from brainlens_mindeye.feed import make_subject
 from brainlens_mindeye.space import measure_targets
 
+import brainlens
+
 
 def test_the_space_of_targets_is_measured_on_training_stimuli_once_each(planted):
     response, target = planted(n_stimuli=30, n_repetitions=3, shape=(2, 4))
@@ -23,3 +25,11 @@ def test_targets_of_length_1_get_the_published_scale(planted):
     space = measure_targets([make_subject(response, target)], centre=False)
     assert space.scale == pytest.approx(8, rel=1e-5)
     assert not space.mean.any()
+
+
+@pytest.mark.parametrize(("centre", "value", "said"), [(True, 0.3, "that differ between"), (False, 0.0, "other than 0")])
+def test_targets_that_are_all_the_same_are_refused(planted, centre: bool, value: float, said: str):
+    response, target = planted(n_stimuli=30)
+    target["embedding"].values[:] = value
+    with pytest.raises(brainlens.DimensionError, match=f"target: expected targets {said}.*, found the same for all 30"):
+        measure_targets([make_subject(response, target)], centre=centre)
