@@ -78,7 +78,9 @@ def split_trials(
     return dataset.assign_coords(split=("trial", part_of_group[codes]))
 
 
-def folds(dataset: xr.Dataset, by: str, *, n_folds: int | None = None, seed: int = 0) -> list[Fold]:
+def folds(
+    dataset: xr.Dataset, by: str, *, n_folds: int | None = None, most: int | None = None, seed: int = 0
+) -> list[Fold]:
     """Make the folds of a cross-validation that keeps groups together.
 
     Parameters
@@ -90,8 +92,11 @@ def folds(dataset: xr.Dataset, by: str, *, n_folds: int | None = None, seed: int
     n_folds
         None leaves out one value at a time, in sorted order; a number shuffles the values into so many folds
         whose numbers of values differ by one at most.
+    most
+        Instead of `n_folds`, for a number that nobody asked for: so many folds where there are more values, and
+        otherwise one value left out at a time.
     seed
-        Of the random generator; used with `n_folds` only.
+        Of the random generator; used where values are shuffled only.
 
     Returns
     -------
@@ -101,7 +106,7 @@ def folds(dataset: xr.Dataset, by: str, *, n_folds: int | None = None, seed: int
     Raises
     ------
     ParameterError
-        If `n_folds` is less than 2 or more than there are values.
+        If `n_folds` is less than 2 or more than there are values, `most` is less than 2, or both are given.
     DimensionError
         If the coordinate is missing, or has only one value.
 
@@ -112,6 +117,13 @@ def folds(dataset: xr.Dataset, by: str, *, n_folds: int | None = None, seed: int
     [('1', [2], [0, 1]), ('2', [0, 1], [2])]
     """
     labels, codes = _groups(dataset, by)
+    if most is not None:
+        if most < 2 or n_folds is not None:
+            raise ParameterError(
+                f"most: expected a whole number from 2 and no n_folds, found {most!r} and n_folds={n_folds!r}. Give one "
+                "of the two."
+            )
+        n_folds = most if len(labels) > most else None
     if len(labels) < 2:
         found = listed(labels) or "none"
         raise DimensionError(

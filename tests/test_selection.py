@@ -191,6 +191,23 @@ def test_impossible_folds_are_refused():
         folds(trials([1, 2, 3], run=[1, 1, 1]), "run")
 
 
+@examples
+@given(labels=st.lists(st.integers(0, 9), min_size=2).filter(lambda drawn: len(set(drawn)) > 1), most=st.integers(2, 9))
+def test_most_folds_are_as_many_as_there_are_values_or_that_number(labels, most):
+    parts = [(fold.label, *fold.test) for fold in folds(trials(labels), "stimulus_id", most=most, seed=2)]
+    n_folds = most if len(set(labels)) > most else None
+    same = folds(trials(labels), "stimulus_id", n_folds=n_folds, seed=2)
+    assert parts == [(fold.label, *fold.test) for fold in same]
+    assert len(parts) == min(most, len(set(labels)))
+
+
+@pytest.mark.parametrize(("more", "found"), [({"most": 1}, "1 and n_folds=None"), ({"most": 3, "n_folds": 2}, "3 and")])
+def test_most_folds_are_at_least_two_and_stand_alone(more, found):
+    text = f"^most: expected a whole number from 2 and no n_folds, found {found}"
+    with pytest.raises(ParameterError, match=text):
+        folds(trials([1, 2, 3]), "stimulus_id", **more)
+
+
 def test_folds_leave_out_what_was_averaged_over_their_trials():
     fitted, left = trials([1, 2, 1, 3], run=[1, 1, 2, 2]), trials([3, 1, 2], run=[2, 1, 1])
     parts = folds(fitted, "stimulus_id", n_folds=2)

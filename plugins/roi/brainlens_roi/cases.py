@@ -185,7 +185,12 @@ def _folds(response: xr.Dataset, params: DecodeParams, context: brainlens.Contex
             found = brainlens.listed(np.unique(response["split"].values).tolist())
             raise brainlens.DimensionError(f"cv_by='split': expected trials of 'train' and 'test', found only {found}.")
         return (Part(label="test", train=train, test=test),)
-    made = brainlens.folds(response, params.cv_by, n_folds=params.n_folds or None, seed=context.seed)
+    if "n_folds" in params.model_fields_set:
+        made = brainlens.folds(response, params.cv_by, n_folds=params.n_folds or None, seed=context.seed)
+    else:
+        made = brainlens.folds(response, params.cv_by, most=params.n_folds, seed=context.seed)
+        if len(made) < params.n_folds:
+            context.log.info("%d folds, one for each value of %r that there is", len(made), params.cv_by)
     return tuple(Part(label=each.label, train=each.train, test=each.test) for each in made)
 
 

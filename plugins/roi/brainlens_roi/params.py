@@ -87,7 +87,12 @@ class DecodeParams(brainlens.Params):
         description="Trial coordinate of the folds, such as 'stimulus_id' or 'run'; 'split': fitted on train, tested "
         "on test.",
     )
-    n_folds: int = Field(5, ge=0, description="Number of folds; 0: one for each value of `cv_by`, left out in turn.")
+    n_folds: int = Field(
+        5,
+        ge=0,
+        description="Number of folds; 0: one for each value of `cv_by`, left out in turn, as where none is given and "
+        "there are fewer values than 5.",
+    )
     average: bool = Field(
         True, description="Average the showings of each stimulus; those of one run, say, where folds are by 'run'."
     )

@@ -60,6 +60,16 @@ def test_runs_are_folds_whose_showings_are_averaged(runs, target):
     assert not cases.by_stimulus
 
 
+def test_fewer_runs_than_folds_by_default_are_left_out_one_by_one(runs, target, caplog):
+    caplog.set_level("INFO", logger="brainlens")
+    _, cases = prepared(runs, target, cv_by="run")
+    assert [fold.label for fold in cases.folds] == ["0", "1", "2", "3"]
+    assert caplog.messages == ["4 folds, one for each value of 'run' that there is"]
+    with pytest.raises(brainlens.ParameterError, match="^n_folds: expected 2 to 4, .* of 'run', found 5"):
+        prepared(runs, target, cv_by="run", n_folds=5)
+    assert len(prepared(runs, target)[1].folds) == 5
+
+
 def test_stimuli_are_shuffled_whole_and_runs_within(response, runs, target):
     rng = np.random.default_rng(0)
     _, cases = prepared(response, target, average=False)
