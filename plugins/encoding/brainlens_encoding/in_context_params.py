@@ -53,7 +53,7 @@ class InContextParams(brainlens.Params):
         description="Trials that are read at once; of more, equal parts are read and the weights averaged.",
     )
     memory_mb: float = Field(default=1024.0, gt=0, description="What the sites that are read at once may take, in MB.")
-    checkpoint_s: float = Field(default=300.0, ge=0, description="Seconds between checkpoints.")
+    checkpoint_s: float = Field(default=60.0, ge=0, description="Seconds between checkpoints.")
 
     @model_validator(mode="after")
     def _fits(self) -> InContextParams:

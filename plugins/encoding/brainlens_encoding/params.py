@@ -126,7 +126,7 @@ class TrainedParams(brainlens.Params):
         description="What gradients of a batch of sites may take, and up to which size features and responses are each "
         "kept in memory, in MB.",
     )
-    checkpoint_s: float = Field(default=300.0, ge=0, description="Seconds between checkpoints.")
+    checkpoint_s: float = Field(default=60.0, ge=0, description="Seconds between checkpoints.")
 
     @field_validator("weight_decays")
     @classmethod
