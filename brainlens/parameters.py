@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numbers
+import os
 import reprlib
-from collections.abc import Mapping
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +50,60 @@ def shown(value: object) -> str:
 
 
 def read_params(component: Component, given: Mapping[str, Any]) -> tuple[Any, list[str]]:
-    """Return a component's parameters, or None and a sentence for each that is unknown or does not fit."""
+    """Return a component's parameters, or None and a sentence for each that is unknown or does not fit.
+
+    Text, a number or a path stands for a tuple of one where a parameter takes any number of them and nothing else.
+    """
     fields = component.params.model_fields
     known = [*component.inputs, *fields]
     problems = [f"unknown parameter {key!r}. {closest(key, known)}" for key in given if key not in fields]
+    chosen = {key: value for key, value in given.items() if key in fields}
+    several = {key: (value,) for key, value in chosen.items() if _is_one(value) and takes_any_number(fields[key])}
     try:
-        params = component.params(**{key: value for key, value in given.items() if key in fields})
+        params = component.params(**{**chosen, **several})
     except pydantic.ValidationError as error:
-        return None, [*problems, *(_sentence(problem) for problem in error.errors())]
+        return None, [*problems, *(_sentence(problem) for problem in _without_consequences(error.errors()))]
     return (None if problems else params), problems
+
+
+def takes_any_number(field: pydantic.fields.FieldInfo) -> bool:
+    """Whether a parameter is a tuple, list or set of any number of values, and never a single one.
+
+    Examples
+    --------
+    >>> from brainlens import Params
+    >>> class Some(Params):
+    ...     rois: tuple[str, ...] = ()
+    ...     size: tuple[int, int] = (2, 2)
+    ...     either: str | tuple[str, ...] = ""
+    >>> [takes_any_number(field) for field in Some.model_fields.values()]
+    [True, False, False]
+    """
+    union = typing.get_origin(field.annotation) in (typing.Union, types.UnionType)
+    parts = typing.get_args(field.annotation) if union else (field.annotation,)
+    return all(_is_variadic(part) for part in parts if part is not type(None))
+
+
+def _is_variadic(annotation: Any) -> bool:
+    origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if origin is tuple:
+        return len(arguments) == 2 and arguments[1] is ...
+    return origin in (list, set, frozenset, Sequence)
+
+
+def _is_one(value: object) -> bool:
+    return isinstance(value, str | numbers.Number | os.PathLike)
+
+
+def _without_consequences(problems: Sequence[Any]) -> list[Any]:
+    """Leave out that a tuple is too short where that is so only since values within it do not fit."""
+    places = [tuple(problem["loc"]) for problem in problems]
+    return [
+        problem
+        for problem, place in zip(problems, places, strict=True)
+        if problem["type"] != "too_short"
+        or not any(len(other) > len(place) and other[: len(place)] == place for other in places)
+    ]
 
 
 def _sentence(problem: Any) -> str:

@@ -125,7 +125,7 @@ class Registry(Shelf):
         seed, device, precision, recompute
             As in `compute`.
         **options
-            The component's parameters.
+            The component's parameters; a single value where several are taken stands for a tuple of one.
         """
         preparation = Preparation(roi=roi, average=coordinate_names(average), standardize=standardize, split=split)
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
@@ -261,7 +261,8 @@ class Registry(Shelf):
             that is given, or the one that is made with the next number, such as `-2`, behind it. Later calls without a
             name find the newest.
         **options
-            The component's inputs (names of datasets) and parameters.
+            The component's inputs (names of datasets) and parameters. Where a parameter takes several values, a single
+            one stands for a tuple of one: `top_k=1`.
 
         Raises
         ------

@@ -120,8 +120,8 @@ def folds(
     if most is not None:
         if most < 2 or n_folds is not None:
             raise ParameterError(
-                f"most: expected a whole number from 2 and no n_folds, found {most!r} and n_folds={n_folds!r}. Give one "
-                "of the two."
+                f"most: expected a whole number from 2 and no n_folds, found {most!r} and n_folds={n_folds!r}. Give "
+                "one of the two."
             )
         n_folds = most if len(labels) > most else None
     if len(labels) < 2:
