@@ -61,6 +61,11 @@ def read(*, params: NiftiParams, context: brainlens.Context) -> Mapping[str, xr.
     mask = _read_mask(images, params=params, context=context)
     t_r = params.t_r or _read_t_r(images)
     sizes = [(Path(path), image.shape[3]) for path, image in zip(params.bold, images, strict=True)]
+    if params.events and "delay" not in params.model_fields_set:
+        context.log.warning(
+            "nifti: volumes belong to events as they are timed, with no haemodynamic delay. The response comes some 5 s "
+            "later: say delay=5, or delay=0 where onsets have been moved."
+        )
     tables = [context.source(path) for path in params.labels or params.events]
     volumes = time_volumes(params, tables, images=sizes, t_r=t_r)
     confounds = read_confounds(params, [context.source(path) for path in params.confounds], images=sizes)

@@ -24,6 +24,15 @@ def test_events_give_what_labels_of_the_volumes_give(study, runs):
         assert by_labels[name].identical(by_events[name])
 
 
+def test_events_without_a_word_on_their_delay_are_said_to_have_none(study, runs, caplog):
+    events = study.write("e.tsv", table((0, 4, "face")))
+    study.read(bold=runs[0], labels="", events=events)
+    assert "with no haemodynamic delay. The response comes some 5 s later: say delay=5, or delay=0" in caplog.text
+    caplog.clear()
+    study.read(bold=runs[0], labels="", events=events, delay=0)
+    assert "delay" not in caplog.text
+
+
 def test_a_delay_moves_events_to_later_volumes(study, runs):
     events = study.write("e.tsv", table((0, 4, "face")))
     bold = study.read(bold=runs[0], labels="", events=events, delay=5.0)["bold"]
