@@ -27,7 +27,9 @@ def test_targets_of_length_1_get_the_published_scale(planted):
     assert not space.mean.any()
 
 
-@pytest.mark.parametrize(("centre", "value", "said"), [(True, 0.3, "that differ between"), (False, 0.0, "other than 0")])
+@pytest.mark.parametrize(
+    ("centre", "value", "said"), [(True, 0.3, "that differ between"), (False, 0.0, "other than 0")]
+)
 def test_targets_that_are_all_the_same_are_refused(planted, centre: bool, value: float, said: str):
     response, target = planted(n_stimuli=30)
     target["embedding"].values[:] = value
