@@ -23,6 +23,7 @@ from brainlens.commandline import (
     plugin_host,
     registry_option,
     registry_path,
+    show_log,
 )
 from brainlens.errors import RegistryError
 from brainlens.options import extra_options, given_options
@@ -36,15 +37,18 @@ SHOWN_BYTES = 2**20
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="brainlens")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no notes of what is stored already.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what components log about their work.")
 @registry_option
 @click.pass_context
-def main(ctx: click.Context, quiet: bool) -> None:
+def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     """Labelled brain data in, labelled results out.
 
     A registry is a folder (or URL) that holds every dataset and model of a study. Start with `brainlens ingest
     --help`, or look at what is stored with `brainlens list`.
     """
     ctx.meta["quiet"] = quiet
+    if verbose:
+        show_log(ctx)
 
 
 @main.command("list")

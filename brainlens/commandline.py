@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import typing
 from collections.abc import Callable
@@ -74,6 +75,21 @@ def registry_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command print JSON."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def show_log(ctx: click.Context) -> None:
+    """Show what components log about their work on standard error, until the command is done."""
+    logger, handler = logging.getLogger("brainlens"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = logger.level
+
+    def forget() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    ctx.call_on_close(forget)
 
 
 def plugin_host() -> PluginHost:

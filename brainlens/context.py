@@ -199,7 +199,9 @@ class Context:
         label: str = "",
         note: Callable[[], str] | None = None,
     ) -> Iterator[Item]:
-        """Iterate with a progress bar on standard error, silent when `quiet` is set.
+        """Iterate with a progress bar on standard error, or with lines now and then where that is no terminal.
+
+        Silent when `quiet` is set.
 
         Parameters
         ----------
@@ -208,11 +210,18 @@ class Context:
         label
             What is being done.
         note
-            Called before each item; what it returns, such as the latest loss, stands at the end of the bar.
+            Called when the bar is drawn or a line is written; what it returns, such as the latest loss, stands at its
+            end.
         """
         from tqdm.auto import tqdm
 
+        from brainlens.progress import with_lines
+
+        # `None` is a bar on a terminal and in a notebook.
         bar = tqdm(items, total=total, desc=label, disable=True if self.quiet else None, leave=False)
+        if bar.disable and not self.quiet:
+            yield from with_lines(items, total=total, label=label, note=note)
+            return
         for item in bar:
             if note is not None and not bar.disable:
                 bar.set_postfix_str(note(), refresh=False)

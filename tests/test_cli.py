@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -120,6 +121,8 @@ class Shared(brainlens.Trainable):
 
 def look(first, others, *, params, context):
     values = first["response"].values
+    context.log.info("looked at %d trials", len(values))
+    context.log.debug("and so on")
     score = float(getattr(np, params.mode)(np.abs(values) if params.absolute else values))
     facts = [score, len(params.limits), -1 if params.ctx is None else params.ctx, len(others or ())]
     return xr.Dataset(
@@ -180,6 +183,15 @@ def failed(result: Result) -> str:
 
 
 # The verbs
+
+
+@pytest.mark.parametrize("flag", ["-v", "--verbose"])
+def test_what_components_log_is_shown_when_it_is_asked_for(study: Path, flag: str) -> None:
+    look = ("compute", "toy.look", "--first", "subj01/response", "--mode")
+    assert run(*look, "mean").stderr == ""
+    assert run(flag, *look, "max").stderr == "looked at 9 trials\n"
+    logger = logging.getLogger("brainlens")
+    assert (logger.handlers, logger.level) == ([], logging.NOTSET)
 
 
 def test_ingest_prints_what_it_stored(here: Path, values: np.ndarray) -> None:
@@ -564,6 +576,22 @@ def test_exit_codes_reach_the_shell(process_study: Path) -> None:
 def test_computing_in_a_process_prints_the_name_alone(process_study: Path) -> None:
     done = shell("compute", "toy.look", "--first", "subj01/response", "--name", "s", cwd=process_study)
     assert (done.returncode, done.stdout, done.stderr) == (0, "s\n", "")
+
+
+def test_a_process_says_what_is_stored_already_unless_it_is_quiet(process_study: Path) -> None:
+    look = ("compute", "toy.look", "--first", "subj01/response", "--name", "s")
+    run(*look)
+    created = answer("show", "s", "--json")["provenance"]["created"]
+    done = shell(*look, cwd=process_study)
+    said = f"found stored result 's' of {created}; another name makes it again.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "s\n", said)
+    assert shell("--quiet", *look, cwd=process_study).stderr == ""
+
+
+def test_recompute_prints_the_new_name(study: Path) -> None:
+    look = ("compute", "toy.look", "--first", "subj01/response")
+    first = run(*look).stdout.strip()
+    assert run(*look, "--recompute").stdout == run(*look).stdout == f"{first}-2\n"
 
 
 def test_json_of_a_process_parses(process_study: Path) -> None:

@@ -56,6 +56,20 @@ def test_a_note_stands_at_the_end_of_the_bar(monkeypatch: pytest.MonkeyPatch) ->
     assert "loss 1" in terminal.getvalue()
 
 
+def test_where_there_is_no_terminal_lines_are_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("brainlens.progress.FIRST_S", 0.0)
+    done: list[int] = []
+    for item in Context(quiet=False).progress(range(3), label="fitting", note=lambda: f"loss {len(done)}"):
+        done.append(item)
+    assert capsys.readouterr() == (
+        "",
+        "fitting: 1 of 3 after 0:00:00, loss 1\nfitting: 3 of 3 after 0:00:00, loss 3\n",
+    )
+    assert done == [0, 1, 2]
+
+
 def test_a_note_is_not_asked_for_where_there_is_no_bar() -> None:
     def never() -> str:
         raise AssertionError

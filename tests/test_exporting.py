@@ -61,6 +61,10 @@ def write(dataset, target, *, params, context):
         (target / "inside").write_text("x")
         return
     target.write_text(f"{sorted(dataset.data_vars)} {params.digits}")
+    if params.fault == "beside":
+        target.with_suffix(".json").write_text("about it")
+    if params.fault == "stray":
+        target.with_name("stray.json").write_text("about what")
     if params.fault == "raise":
         raise ValueError("row 3")
     if params.fault == "elsewhere":
@@ -238,7 +242,7 @@ def test_an_ending_that_the_exporter_does_not_write_is_refused(registry: brainle
             {"fault": "raise"},
             brainlens.PluginError,
             "component 'toy.text' (acme-toy 1.0) failed while writing: ValueError: row 3 "
-            "(brainlens_toy_decoder.py, line 11).",
+            "(brainlens_toy_decoder.py, line 15).",
         ),
         (
             {"fault": "nothing"},
@@ -250,8 +254,13 @@ def test_an_ending_that_the_exporter_does_not_write_is_refused(registry: brainle
             brainlens.PluginError,
             "component 'toy.text': expected it to write 'a.txt', found nothing written.",
         ),
+        (
+            {"fault": "stray"},
+            brainlens.PluginError,
+            "export to 'a.txt': expected files beside it that are called 'a.…', found 'stray.json' written. Name it",
+        ),
         ({"digit": 1}, brainlens.ParameterError, "toy.text: unknown parameter 'digit'. Closest: 'digits'."),
-        ({"digits": "x"}, brainlens.ParameterError, "toy.text: digits: expected a valid tuple, found 'x'."),
+        ({"digits": "x"}, brainlens.ParameterError, "toy.text: digits.0: expected a valid integer, unable to parse"),
         ({"exporter": "toy.tekst"}, brainlens.PluginError, "no exporter 'toy.tekst'. Closest: 'toy.text'."),
         (
             {"exporter": "toy.look"},
@@ -265,6 +274,34 @@ def test_an_export_that_fails_leaves_nothing_behind(
 ) -> None:
     with refused(registry, out, error, text):
         registry.export("a", out / "a.txt", **given)
+
+
+def test_what_was_written_beside_comes_along(registry: brainlens.Registry, out: Path) -> None:
+    assert registry.export("a", out / "a.txt", fault="beside") == out / "a.txt"
+    assert {path.name: path.read_text() for path in out.iterdir()} == {
+        "a.txt": "['response'] (3,)",
+        "a.json": "about it",
+    }
+
+
+def test_what_lies_beside_is_never_overwritten(registry: brainlens.Registry, out: Path) -> None:
+    (out / "a.json").write_text("mine")
+    text = f"export to {str(out / 'a.txt')!r}: 'a.json' belongs to it, and is there already and never overwritten."
+    with refused(registry, out, brainlens.RegistryError, text):
+        registry.export("a", out / "a.txt", fault="beside")
+
+
+def test_what_lies_beside_goes_where_the_target_cannot_be_moved(
+    registry: brainlens.Registry, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename(source: Path, target: Path) -> None:
+        if Path(target).name == "a.txt":
+            raise OSError(28, "No space left on device")
+        Path(source).replace(target)
+
+    monkeypatch.setattr("brainlens.exporting.os.rename", rename)
+    with refused(registry, out, brainlens.RegistryError, f"export to {str(out / 'a.txt')!r}: cannot be written (No sp"):
+        registry.export("a", out / "a.txt", fault="beside")
 
 
 def test_zarr_takes_no_parameters(registry: brainlens.Registry, out: Path) -> None:
