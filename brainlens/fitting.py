@@ -165,7 +165,8 @@ def cross_predict(
     """Predict every trial by a decoder or encoder that was fitted without its fold; return the name of what is stored.
 
     Averaging comes first, then one value of the coordinate `leave_out` is left out at a time (or its values in
-    `n_folds` parts); statistics and weights come from the other folds alone.
+    `n_folds` parts); statistics and weights come from the other folds alone. Decoders may be fitted to single trials
+    and predict averages, and trials of another part of `split` beside those that are left out.
     """
     component = work.host.component(component_name, roles=ROLES)
     side = _SIDES[component.role]

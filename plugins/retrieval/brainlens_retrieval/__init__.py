@@ -60,9 +60,9 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             params=CombineParams,
             inputs={
                 "decoded": brainlens.Input("embedding", many=True),
-                "left_out": brainlens.Input("embedding", many=True),
                 "target": "embedding",
                 "gallery": "embedding",
+                "left_out": brainlens.Input("embedding", optional=True, many=True),
                 "response": brainlens.Input("response", optional=True),
                 "models": brainlens.Input("model", optional=True, many=True),
             },

@@ -27,10 +27,10 @@ _TIE = 1e-12
 
 def combine(
     decoded: Sequence[xr.Dataset],
-    left_out: Sequence[xr.Dataset],
     target: xr.Dataset,
     gallery: xr.Dataset,
     *,
+    left_out: Sequence[xr.Dataset] | None = None,
     response: xr.Dataset | None = None,
     models: Sequence[xr.Dataset] | None = None,
     params: CombineParams,
@@ -44,14 +44,15 @@ def combine(
         Of each decoder the test stimuli: `embedding` (trial, channel) or (trial, token, channel), with a dim variant
         before these where `params.variants` chooses. Where there is a coordinate `split`, trials of `params.test`.
         Repetitions of a stimulus are averaged. All decoders have the same stimuli, in any order.
-    left_out
-        Of the same decoders, in the same order, the training stimuli, decoded without them: from `cross_predict` with
-        `split="train"` and `leave_out="stimulus_id"`, with its coordinate `fold`; the same folds for all. Where there
-        is a coordinate `split`, trials of `params.train`.
     target
         `embedding` (stimulus, ...) of the training stimuli.
     gallery
         The candidates, dims as in `target`. May be lazy; it is read in blocks.
+    left_out
+        Of the same decoders, in the same order, the training stimuli, decoded without them: from `cross_predict` with
+        `split="train"` and `leave_out="stimulus_id"`, with its coordinate `fold`; the same folds for all. Where there
+        is a coordinate `split`, trials of `params.train`. Not needed where `decoded` holds both parts, as that of
+        `cross_predict(..., also="test")` does.
     response
         `response` (trial, voxel) or (trial, vertex) with `split`, of the same training and test stimuli: encoders take
         part then, as in `retrieval.likelihood`.
@@ -102,12 +103,12 @@ def combine(
     >>> good, bad = decode(0.5), decode(5.0)
     >>> params = CombineParams(labels=("good", "bad"), rules=("projection",))
     >>> gallery = target.isel(stimulus=slice(40, 60))
-    >>> found = combine([good[0], bad[0]], [good[1], bad[1]], target, gallery, params=params,
+    >>> found = combine([good[0], bad[0]], target, gallery, left_out=[good[1], bad[1]], params=params,
     ...                 context=brainlens.Context(quiet=True))
     >>> bool(found["standard_weight"][0] > 5 * abs(found["standard_weight"][1]))
     True
     """
-    makers = _decoders(decoded, left_out, params)
+    makers = _decoders(decoded, decoded if left_out is None else left_out, params)
     first = makers[0]
     for each in makers:
         check_spaces(each.left_out, target, names=(f"left_out of {each.label}", "target"))

@@ -63,7 +63,7 @@ class Study:
         given |= {name: options.pop(name) for name in ("response", "models") if name in options}
         context = options.pop("context", QUIET)
         decoded, left_out = (list(each) for each in zip(*decoders, strict=True))
-        return combine(decoded, left_out, **given, params=CombineParams(**options), context=context)
+        return combine(decoded, **given, left_out=left_out, params=CombineParams(**options), context=context)
 
 
 def top_1(ranking: xr.Dataset) -> float:
@@ -206,6 +206,8 @@ def test_parts_of_one_dataset_are_told_apart_by_split():
     joined = joined.assign_coords(split=("trial", ["train"] * N_TRAIN + ["test"] * N_TEST))
     found = study.combine((joined, joined))
     np.testing.assert_allclose(found["similarity"], study.combine((decoded, left_out))["similarity"])
+    alone = combine([joined], study.target, study.gallery, params=CombineParams(), context=QUIET)
+    xr.testing.assert_identical(alone, found)
     with pytest.raises(brainlens.DimensionError, match="of decoder 1: expected trials with split 'val', found 'test'"):
         study.combine((joined, joined), test="val")
 
@@ -410,7 +412,7 @@ def test_as_many_of_everything_as_decoders():
             study.combine(decoder, **{name: values})
     with pytest.raises(brainlens.ParameterError, match="left_out: expected one for each of the 2 decoded, found 1. Gi"):
         combine(
-            [decoder[0]] * 2, [decoder[1]], study.target, study.gallery, params=CombineParams(), context=QUIET
+            [decoder[0]] * 2, study.target, study.gallery, left_out=[decoder[1]], params=CombineParams(), context=QUIET
         )  # fmt: skip
 
 
