@@ -96,10 +96,14 @@ def find_exporter(host: PluginHost, target: Path, exporter: str | None = None) -
 def staged_target(target: Path) -> Iterator[Path]:
     """Give a path beside the target to write to; rename it when all went well, delete it otherwise.
 
+    What was written beside that path, such as a sidecar, comes along.
+
     Raises
     ------
+    PluginError
+        If a file beside it has a name that does not begin as the target's does.
     RegistryError
-        If the folder is missing or cannot be written, or the disk is full.
+        If the folder is missing or cannot be written, something is there already, or the disk is full.
     """
     if not target.parent.is_dir():
         raise RegistryError(
@@ -111,9 +115,16 @@ def staged_target(target: Path) -> Iterator[Path]:
         staged = folder / target.name
         yield staged
         sync_tree(folder)
+        beside = _beside(folder, target)
         if os.path.lexists(target):
             raise RegistryError(f"export to {str(target)!r}: something appeared there meanwhile. Choose another path.")
-        os.rename(staged, target)
+        with contextlib.ExitStack() as undo:
+            for path in beside:
+                os.rename(path, target.parent / path.name)
+                undo.callback((target.parent / path.name).unlink)
+            # The target comes last: where it is, what belongs to it is there as well.
+            os.rename(staged, target)
+            undo.pop_all()
     except OSError as error:
         raise RegistryError(
             f"export to {str(target)!r}: cannot be written ({error.strerror or error}). Nothing was left there. Make "
@@ -121,6 +132,24 @@ def staged_target(target: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _beside(folder: Path, target: Path) -> list[Path]:
+    """Return the files that were written beside the target, none of which may be in the way of another."""
+    stem = target.name.split(".")[0]
+    found = sorted(path for path in folder.iterdir() if path.name != target.name)
+    for path in found:
+        if not path.is_file() or not path.name.startswith(f"{stem}."):
+            raise PluginError(
+                f"export to {target.name!r}: expected files beside it that are called '{stem}.…', found {path.name!r} "
+                "written. Name it after the target."
+            )
+        if os.path.lexists(target.parent / path.name):
+            raise RegistryError(
+                f"export to {str(target)!r}: {path.name!r} belongs to it, and is there already and never overwritten. "
+                "Choose another path, or remove it."
+            )
+    return found
 
 
 def _refuse_target(place: Place, target: Path) -> None:

@@ -107,7 +107,13 @@ class MapParams(brainlens.Params):
     """Parameters of the exporter `nifti.map`."""
 
     variable: str = Field("", description="Variable to write; '' takes the only one with a dim voxel beside roi_mask.")
+    label: Texts = Field(
+        (), description="Which of several maps, by their labels along the other dim; none: all, a volume each."
+    )
     fill: float = Field(0.0, description="Value outside the dataset's voxels, in the unit of the variable.")
+    sidecar: bool = Field(
+        True, description="Write what each volume is, with units, beside the image: maps.json for maps.nii.gz."
+    )
 
 
 @brainlens.hookimpl
@@ -127,7 +133,7 @@ def brainlens_components() -> tuple[brainlens.Component, ...]:
         brainlens.Component(
             name="nifti.map",
             role="exporter",
-            summary="one variable as NIfTI, exactly on the grid that it came from",
+            summary="one variable as NIfTI, exactly on the grid that it came from, with its names beside it in JSON",
             version="1",
             target="brainlens_nifti.map:write",
             params=MapParams,

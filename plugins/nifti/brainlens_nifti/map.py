@@ -5,6 +5,7 @@ Values are placed, never interpolated; surfaces (dim vertex) are not written her
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import xarray as xr
 
 import brainlens
 from brainlens_nifti import MapParams
+from brainlens_nifti.sidecar import describe, header_words, labels_along, sidecar_path, write_sidecar
 
 # NIfTI has no bool, float16 or sensible int64; these are the dtypes that every reader takes.
 _WRITTEN_AS = {
@@ -46,8 +48,8 @@ def write(dataset: xr.Dataset, target: Path, *, params: MapParams, context: brai
     target
         File to write, .nii or .nii.gz.
     params
-        `variable`, and `fill` for places without a voxel. Volumes follow the other dims in their stored order,
-        the last one fastest.
+        `variable`, the `label` of some of its maps, and `fill` for places without a voxel. Volumes follow the other
+        dims in their stored order, or that of the labels given, the last one fastest; one label makes a 3-D image.
     context
         Not used.
 
@@ -56,9 +58,15 @@ def write(dataset: xr.Dataset, target: Path, *, params: MapParams, context: brai
     DimensionError
         If the dataset does not say where its voxels lie, or two lie at one place.
     ParameterError
-        If the variable is not named where there are several, or values or `fill` do not fit the dtypes of NIfTI.
+        If the variable is not named where there are several, there is no such label, or values or `fill` do not fit
+        the dtypes of NIfTI.
+
+    Notes
+    -----
+    The names of the volumes are in the header's `descrip` as far as its 79 letters hold them, and, unless `sidecar` is
+    off, with all of their labels, units, and the dataset's attributes and provenance in a JSON file beside the image.
     """
-    variable = choose_variable(dataset, params.variable)
+    variable = choose_maps(choose_variable(dataset, params.variable), params.label)
     index = _read_indices(dataset)
     shape = tuple(map(int, dataset.attrs["volume_shape"]))
     values = convert_values(variable.transpose(..., "voxel").values, name=str(variable.name))
@@ -66,7 +74,12 @@ def write(dataset: xr.Dataset, target: Path, *, params: MapParams, context: brai
     size_limit = max(volume.shape) > NIFTI1_MAX_SIZE
     header = make_header(dataset, nib.Nifti2Header() if size_limit else nib.Nifti1Header(), variable=variable)
     image_class = nib.Nifti2Image if size_limit else nib.Nifti1Image
+    described = describe(dataset, variable)
+    beside = sidecar_path(target)
+    header["descrip"], header["intent_name"] = header_words(described, beside.name if params.sidecar else "")
     nib.save(image_class(volume, None, header, dtype=volume.dtype), target)
+    if params.sidecar:
+        write_sidecar(described, beside)
 
 
 def choose_variable(dataset: xr.Dataset, name: str = "") -> xr.DataArray:
@@ -99,6 +112,31 @@ def choose_variable(dataset: xr.Dataset, name: str = "") -> xr.DataArray:
             f"{brainlens.listed(candidates)}."
         )
     return dataset[candidates[0]]
+
+
+def choose_maps(variable: xr.DataArray, labels: Sequence[str]) -> xr.DataArray:
+    """Return the maps of some labels along the one dim beside voxel, in that order; a single one without the dim.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such label, or not one dim that has them.
+    """
+    if not labels:
+        return variable
+    dims = [str(dim) for dim in variable.dims if dim != "voxel"]
+    if len(dims) != 1:
+        raise brainlens.ParameterError(
+            f"label: expected a variable with one dim beside 'voxel', found {variable.name!r} with dims "
+            f"{tuple(map(str, variable.dims))}. Leave it out."
+        )
+    known = labels_along(variable, dims[0])
+    for label in labels:
+        if label not in known:
+            near = brainlens.closest(label, known, what="maps")
+            raise brainlens.ParameterError(f"label: expected one along {dims[0]!r}, found {label!r}. {near}")
+    rows = [known.index(label) for label in dict.fromkeys(labels)]
+    return variable.isel({dims[0]: rows if len(rows) > 1 else rows[0]})
 
 
 def convert_values(values: np.ndarray, *, name: str) -> np.ndarray:

@@ -1,3 +1,5 @@
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ def export(dataset, target, **params):
 def refuse(dataset, target, **params):
     with pytest.raises(brainlens.BrainlensError) as caught:
         export(dataset, target, **params)
-    assert not target.exists()
+    assert not list(target.parent.glob("out.*"))
     return str(caught.value)
 
 
@@ -228,3 +230,75 @@ def test_text_is_refused(study, target):
     bold = study.read()["bold"].drop_dims("time")
     named = bold.assign(name=("voxel", np.full(bold.sizes["voxel"], "V1")))
     assert "variable 'name': expected numbers or booleans, found dtype <U2." in refuse(named, target)
+
+
+@pytest.fixture
+def maps(study):
+    """Three maps with names and what they mean."""
+    bold = study.read()["bold"].drop_dims("time")
+    values = np.random.default_rng(0).normal(size=(3, bold.sizes["voxel"])).astype(np.float32)
+    names = {
+        "map_name": ["correlation", "r2", "p-value <"],
+        "meaning": ("map_name", ["Pearson", "explained", "by chance"]),
+    }
+    return bold.assign(map=(("map_name", "voxel"), values)).assign_coords(names).assign_attrs(units="1")
+
+
+def test_a_map_is_chosen_by_its_label(study, maps, tmp_path):
+    inside = study.mask > 0
+    one = export(maps, tmp_path / "r2.nii.gz", label="r2")
+    assert one.shape == study.mask.shape
+    np.testing.assert_array_equal(one.get_fdata(dtype=np.float32)[inside], maps["map"].values[1])
+    assert (one.header["descrip"], one.header["intent_name"]) == (b"r2: explained", b"r2")
+    two = export(maps, tmp_path / "two.nii", label=("p-value <", "correlation"))
+    np.testing.assert_array_equal(two.get_fdata(dtype=np.float32)[inside].T, maps["map"].values[[2, 0]])
+    assert (two.header["descrip"], two.header["intent_name"]) == (b"p-value <, correlation", b"map")
+    assert [volume["map_name"] for volume in json.loads((tmp_path / "two.json").read_text())["Volumes"]] == [
+        "p-value <",
+        "correlation",
+    ]
+
+
+def test_labels_that_are_numbers_are_chosen_as_well(study, target):
+    response = study.read()["response"]
+    image = export(response, target, label=str(response["trial"].values[2]))
+    np.testing.assert_array_equal(image.get_fdata(dtype=np.float32)[study.mask > 0], response["response"].values[2])
+
+
+def test_a_label_that_is_not_there_is_refused_with_the_closest(maps, target):
+    assert refuse(maps, target, label=("r2", "corelation")) == (
+        "label: expected one along 'map_name', found 'corelation'. Closest: 'correlation'. Maps: "
+        "'correlation', 'p-value <', 'r2'."
+    )
+    only = maps.isel(map_name=0, drop=True)
+    assert refuse(only, target, label="r2") == (
+        "label: expected a variable with one dim beside 'voxel', found 'map' with dims ('voxel',). Leave it out."
+    )
+
+
+def test_what_each_volume_is_lies_beside_the_image(maps, tmp_path):
+    image = export(maps, tmp_path / "maps.nii.gz")
+    assert (image.header["descrip"], image.header["intent_name"]) == (b"correlation, r2, p-value <", b"map")
+    written = json.loads((tmp_path / "maps.json").read_text("utf-8"))
+    assert written["Volumes"][1] == {"map_name": "r2", "meaning": "explained"}
+    assert len(written["Volumes"]) == image.shape[3]
+    assert (written["Units"], written["Dims"]) == ("1", ["map_name"])
+    export(maps, tmp_path / "alone.nii.gz", sidecar=False)
+    assert not (tmp_path / "alone.json").exists()
+
+
+def test_an_export_brings_its_sidecar_and_never_replaces_one(maps, tmp_path):
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    registry.put("maps", maps, schema="stat_map")
+    out = tmp_path / "out"
+    out.mkdir()
+    image = nib.load(registry.export("maps", out / "maps.nii.gz", label="r2"))
+    assert sorted(path.name for path in out.iterdir()) == ["maps.json", "maps.nii.gz"]
+    assert image.shape == tuple(maps.attrs["volume_shape"])
+    provenance = json.loads((out / "maps.json").read_text())["brainlens"]["provenance"]
+    assert provenance["component"] == "put"
+    (out / "other.json").write_text("mine")
+    with pytest.raises(brainlens.RegistryError, match=r"'other.json' belongs to it, and is there already and never"):
+        registry.export("maps", out / "other.nii.gz")
+    assert (out / "other.json").read_text() == "mine"
+    assert len(list(out.iterdir())) == 3
