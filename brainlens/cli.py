@@ -205,8 +205,10 @@ def rois(ctx: click.Context, name: str, as_json: bool) -> None:
     found = open_registry(ctx, mode="r").rois(name)
     if as_json:
         print_json(found)
-    else:
+    elif found:
         print_table(("roi", "sites"), [(roi, str(count)) for roi, count in found.items()])
+    else:
+        say(f"{name!r} has no ROIs: no variable 'roi_mask' (roi, voxel) and no coordinate 'hemisphere' (voxel).")
 
 
 @main.command()

@@ -227,7 +227,7 @@ class Registry(Shelf):
         given = _given(response=response, target=target, features=features) | options
         return fitting.cross_predict(
             self._work, component, given, settings, preparation, leave_out=leave_out, n_folds=n_folds,
-            average_predicted=coordinate_names(average_predicted), also=also,
+            average_predicted=coordinate_names(average_predicted, called="average_predicted"), also=also,
         )  # fmt: skip
 
     def compute(

@@ -316,6 +316,9 @@ def _unknown_roi(dataset: xr.Dataset, token: _Token, expression: str) -> Dimensi
     rows = _roi_rows(dataset)
     to_quote = [name for name in rows if _NEEDS_QUOTES.search(name) and name in expression]
     hint = f" To mean one ROI of that name, quote it: {max(to_quote, key=len)!r}." if to_quote else ""
+    if "," in token.text:
+        joined = " + ".join(part for part in token.text.split(",") if part)
+        hint += f" To mean the {_site_dim(dataset)}s of several ROIs, join them with +: {joined!r}."
     known = [*rows, *(HEMISPHERES if "hemisphere" in dataset.coords else ()), "all"]
     problem = "no ROI matches" if token.kind == "pattern" else "there is no ROI"
     return DimensionError(f"{where}: {problem} {token.text!r}. {closest(token.text, known)}{hint}")

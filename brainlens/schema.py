@@ -331,6 +331,11 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         # One error per missing name comes from jsonschema; its message starts with that name.
         missing = next((name for name in names if error.message.startswith(repr(name))), missing)
         return f"{path}/{missing}: missing"
+    if path == "coords/roi/dims" and value in (["voxel"], ["vertex"]):
+        # One label for each site is what many have; sites may be in several ROIs here.
+        (site,) = value
+        remedy = f"say which {site}s are in which ROI by a variable 'roi_mask' (roi, {site}), bool"
+        return f"{path}: expected (roi), found ({site}); {remedy}"
     if error.validator == "const":
         return f"{path}: expected {_shown(error.validator_value)}, found {_shown(value)}"
     if error.validator == "enum":

@@ -126,9 +126,14 @@ class Shelf(Mapping[str, xr.Dataset]):
         """
         check_name(name)
         if not isinstance(dataset, xr.Dataset):
+            remedy = (
+                "Name the variable, as in .to_dataset(name='response')"
+                if isinstance(dataset, xr.DataArray)
+                else "Name its dims and labels: xarray.Dataset({'response': (('trial', 'voxel'), array)}, {'trial': …})"
+            )
             raise SchemaError(
-                f"put {name!r}: expected an xarray.Dataset, found {type(dataset).__name__}. Use "
-                ".to_dataset(name=…) for a DataArray."
+                f"put {name!r}: expected an xarray.Dataset, found {type(dataset).__name__}. {remedy}; what it needs is "
+                f"said by 'brainlens schemas {schema or 'response'}'."
             )
         wanted = schema or dataset.attrs.get("schema")
         if not isinstance(wanted, str):

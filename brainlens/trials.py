@@ -104,8 +104,13 @@ def named(what: str, *, of: int) -> Iterator[None]:
         raise type(error)(f"{what}: {error}") from error
 
 
-def coordinate_names(average: str | Sequence[str]) -> tuple[str, ...]:
+def coordinate_names(average: str | Sequence[str], *, called: str = "average") -> tuple[str, ...]:
     """Return names of coordinates, which as text are separated by commas.
+
+    Raises
+    ------
+    ParameterError
+        If it is something else; `called` is what the error calls it.
 
     Examples
     --------
@@ -114,6 +119,11 @@ def coordinate_names(average: str | Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(average, str):
         return tuple(name.strip() for name in average.split(",") if name.strip())
+    if not isinstance(average, Sequence) or not all(isinstance(name, str) for name in average):
+        raise ParameterError(
+            f"{called}: expected names of coordinates (trial), such as 'stimulus_id', found {average!r}. Leave it out "
+            "for single trials."
+        )
     return tuple(average)
 
 

@@ -352,6 +352,12 @@ def test_rois_are_listed(study: Path) -> None:
     brainlens.open("study.zarr").put("with-rois", dataset.assign(roi_mask=mask))
     assert run("rois", "with-rois").stdout.split() == ["roi", "sites", "V1", "2"]
     assert answer("rois", "with-rois", "--json") == {"V1": 2}
+    without = run("rois", "subj01/response")
+    assert without.stdout == ""
+    assert without.stderr == (
+        "'subj01/response' has no ROIs: no variable 'roi_mask' (roi, voxel) and no coordinate 'hemisphere' (voxel).\n"
+    )
+    assert answer("rois", "subj01/response", "--json") == {}
 
 
 def test_schemas_are_listed_and_printed() -> None:

@@ -210,6 +210,16 @@ def test_syntax_errors_point_at_the_place(expression, place, expected, found):
     assert "quote names that hold spaces or operators" in hint
 
 
+@pytest.mark.parametrize(
+    ("expression", "joined"), [("V1,V2", "V1 + V2"), ("V1,V2,", "V1 + V2"), ("left + V1,X", "V1 + X")]
+)
+def test_a_comma_between_names_is_met_with_how_they_are_joined(expression, joined):
+    with pytest.raises(DimensionError) as caught:
+        roi_sites(subject(), expression)
+    assert str(caught.value).startswith(f"ROI expression {expression!r}: there is no ROI 'V1,")
+    assert str(caught.value).endswith(f". To mean the voxels of several ROIs, join them with +: {joined!r}.")
+
+
 def test_fifty_nested_parentheses_are_read():
     assert chosen("(" * 50 + "V1" + ")" * 50) == V1
 

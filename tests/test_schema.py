@@ -48,6 +48,17 @@ def complaint(dataset):
     return caught.value.problems
 
 
+@pytest.mark.parametrize("site", ["voxel", "vertex"])
+def test_a_label_for_each_site_is_met_with_the_mask_that_is_wanted(response, site):
+    labelled = response.assign_coords(roi=("voxel", ["V1", "V1", "V2"])).rename(voxel=site)
+    assert complaint(labelled)[0] == (
+        f"coords/roi/dims: expected (roi), found ({site}); say which {site}s are in which ROI by a variable 'roi_mask' "
+        f"(roi, {site}), bool"
+    )
+    by_trial = response.assign_coords(roi=("trial", list("abcd")))
+    assert complaint(by_trial)[0] == "coords/roi/dims: expected (roi), found (trial)"
+
+
 def unstorable(dataset):
     return structure_problems(dataset, FREE)
 

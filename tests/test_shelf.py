@@ -91,8 +91,19 @@ def test_put_takes_a_schema_by_kind(registry: brainlens.Registry) -> None:
 @pytest.mark.parametrize(
     ("dataset", "schema", "text"),
     [
-        (np.zeros(3), None, r"put 'x': expected an xarray.Dataset, found ndarray. Use .to_dataset\(name=…\)"),
-        (make_response()["response"], None, "put 'x': expected an xarray.Dataset, found DataArray."),
+        (
+            np.zeros(3),
+            None,
+            r"put 'x': expected an xarray.Dataset, found ndarray. Name its dims and labels: xarray.Dataset\("
+            r"{'response': \(\('trial', 'voxel'\), array\)}, {'trial': …}\); what it needs is said by 'brainlens "
+            "schemas response'.$",
+        ),
+        (
+            make_response()["response"],
+            "stat_map",
+            r"put 'x': expected an xarray.Dataset, found DataArray. Name the variable, as in .to_dataset\(name='response'"
+            r"\); what it needs is said by 'brainlens schemas stat_map'.$",
+        ),
         (make_response().drop_attrs(), None, r"put 'x': expected a schema, found none. Say which, as in put\("),
         (make_response(), "respons", "no schema 'respons'. Closest: 'response.v1'."),
         (

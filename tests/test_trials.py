@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given, settings, strategies as st
 
 import brainlens
+from brainlens.errors import ParameterError
 from brainlens.trials import (
     Preparation,
     add_training_rows,
@@ -198,6 +199,18 @@ def test_stimuli_that_were_met_are_marked_whatever_their_labels_are_stored_as(sh
 def test_names_of_coordinates_may_be_text() -> None:
     assert coordinate_names("") == coordinate_names(()) == ()
     assert coordinate_names(["a, b", "c"]) == ("a, b", "c")
+
+
+@pytest.mark.parametrize("wrong", [True, 3, None, ["stimulus_id", 1], {"stimulus_id"}])
+def test_what_names_no_coordinates_is_refused(wrong):
+    with pytest.raises(ParameterError) as caught:
+        coordinate_names(wrong)
+    assert str(caught.value) == (
+        f"average: expected names of coordinates (trial), such as 'stimulus_id', found {wrong!r}. Leave it out for "
+        "single trials."
+    )
+    with pytest.raises(ParameterError, match="^average_predicted: expected names of coordinates"):
+        coordinate_names(wrong, called="average_predicted")
 
 
 @pytest.mark.parametrize(("dims", "expected"), [(("trial", "voxel"), "voxel"), (("trial", "vertex"), "vertex")])
