@@ -101,8 +101,8 @@ def test_put_takes_a_schema_by_kind(registry: brainlens.Registry) -> None:
         (
             make_response()["response"],
             "stat_map",
-            r"put 'x': expected an xarray.Dataset, found DataArray. Name the variable, as in .to_dataset\(name='response'"
-            r"\); what it needs is said by 'brainlens schemas stat_map'.$",
+            r"put 'x': expected an xarray.Dataset, found DataArray. Name the variable, as in .to_dataset\(name="
+            r"'response'\); what it needs is said by 'brainlens schemas stat_map'.$",
         ),
         (make_response().drop_attrs(), None, r"put 'x': expected a schema, found none. Say which, as in put\("),
         (make_response(), "respons", "no schema 'respons'. Closest: 'response.v1'."),
