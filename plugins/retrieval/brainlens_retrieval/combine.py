@@ -122,7 +122,9 @@ def combine(
     if response is not None:
         members += _encoders(response, known, shown, params, context)
     pools = left_out_pools(members, true, fold, pool_size=params.pool_size, context=context)
-    _refuse_not_finite(members, pools)
+    for column, member in enumerate(members):
+        for pool in pools:
+            _refuse_not_finite(member, pool[..., column])
     joint = fit_weights(pools)
     alone = [fit_weights([pool[..., [column]] for pool in pools]) for column in range(len(members))]
     chance = float(np.mean([np.log(len(pool)) for pool in pools]))
@@ -348,9 +350,13 @@ def _score_gallery(
     def of_block(rows: np.ndarray | slice, block: xr.Dataset) -> np.ndarray:
         """Return scores of some trials, (member, trial, candidate), with the weighted sum behind."""
         candidates = _flat(block, "stimulus")
-        found = [score(member.tested[rows], candidates) for member, score in zip(members, scores, strict=True)]
-        _refuse_not_finite(members, [np.stack(found, axis=-1)], labels=block["stimulus"].values)
-        return np.stack([*found, sum(weight * each for weight, each in zip(joint.of_score, found, strict=True))])
+        found = np.empty((len(members) + 1, len(own[rows]), len(candidates)))
+        found[-1] = 0
+        for number, (member, score) in enumerate(zip(members, scores, strict=True)):
+            found[number] = score(member.tested[rows], candidates)
+            _refuse_not_finite(member, found[number], labels=block["stimulus"].values)
+            found[-1] += joint.of_score[number] * found[number]
+        return found
 
     of_own = np.empty((len(members) + 1, n_trials))
     for start in range(0, n_trials, min(step, 256)):
@@ -378,17 +384,15 @@ def _room(shape: tuple[int, int], context: brainlens.Context) -> np.ndarray:
     return np.lib.format.open_memmap(context.scratch / "similarity.npy", mode="w+", dtype=np.float64, shape=shape)
 
 
-def _refuse_not_finite(
-    members: Sequence[Member], pools: Sequence[np.ndarray], labels: np.ndarray | None = None
-) -> None:
-    for column, member in enumerate(members):
-        bad = [~np.isfinite(pool[..., column]) for pool in pools]
-        if any(each.any() for each in bad):
-            whose = "left-out stimuli" if labels is None else brainlens.listed(labels[bad[0].any(axis=0)])
-            raise brainlens.DimensionError(
-                f"{member.name}: expected finite scores of every candidate, found NaN or infinite ones for {whose}. An "
-                "embedding is not finite, or is the mean of the training targets itself; drop it, or the rule."
-            )
+def _refuse_not_finite(member: Member, scores: np.ndarray, *, labels: np.ndarray | None = None) -> None:
+    """Refuse scores (trial, candidate) of a member that are not finite; without labels those of left-out stimuli."""
+    bad = ~np.isfinite(scores)
+    if bad.any():
+        whose = "left-out stimuli" if labels is None else brainlens.listed(labels[bad.any(axis=0)])
+        raise brainlens.DimensionError(
+            f"{member.name}: expected finite scores of every candidate, found NaN or infinite ones for {whose}. An "
+            "embedding is not finite, or is the mean of the training targets itself; drop it, or the rule."
+        )
 
 
 def _labels(dataset: xr.Dataset) -> list[Any]:
