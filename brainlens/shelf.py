@@ -126,15 +126,7 @@ class Shelf(Mapping[str, xr.Dataset]):
         """
         check_name(name)
         if not isinstance(dataset, xr.Dataset):
-            remedy = (
-                "Name the variable, as in .to_dataset(name='response')"
-                if isinstance(dataset, xr.DataArray)
-                else "Name its dims and labels: xarray.Dataset({'response': (('trial', 'voxel'), array)}, {'trial': …})"
-            )
-            raise SchemaError(
-                f"put {name!r}: expected an xarray.Dataset, found {type(dataset).__name__}. {remedy}; what it needs is "
-                f"said by 'brainlens schemas {schema or 'response'}'."
-            )
+            raise _no_dataset(name, dataset, schema)
         wanted = schema or dataset.attrs.get("schema")
         if not isinstance(wanted, str):
             raise SchemaError(
@@ -214,3 +206,13 @@ class Shelf(Mapping[str, xr.Dataset]):
         """
         array = open_rows(self._readable.place, name, variable)
         return Batches(array, batch_size=batch_size, rows=rows, seed=seed)
+
+
+def _no_dataset(name: str, found: object, schema: str | None) -> SchemaError:
+    remedy = "Name its dims and labels: xarray.Dataset({'response': (('trial', 'voxel'), array)}, {'trial': …})"
+    if isinstance(found, xr.DataArray):
+        remedy = "Name the variable, as in .to_dataset(name='response')"
+    return SchemaError(
+        f"put {name!r}: expected an xarray.Dataset, found {type(found).__name__}. {remedy}; what it needs is said by "
+        f"'brainlens schemas {schema or 'response'}'."
+    )
