@@ -179,9 +179,10 @@ def remove(ctx: click.Context, name: str, yes: bool) -> None:
 @click.argument("name")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--exporter", help="Component that writes it. [default: by the target's ending]")
+@click.option("--overwrite", is_flag=True, help="Replace a file, or a Zarr folder that was exported.")
 @registry_option
 @click.pass_context
-def export(ctx: click.Context, name: str, target: Path, exporter: str | None) -> None:
+def export(ctx: click.Context, name: str, target: Path, exporter: str | None, overwrite: bool) -> None:
     """Write a dataset to a file or folder; its ending decides the format, .zarr needs no plugin.
 
     Parameters of the exporter follow as --name value.
@@ -192,7 +193,8 @@ def export(ctx: click.Context, name: str, target: Path, exporter: str | None) ->
     if options:
         component = find_exporter(plugin_host(), target, exporter)
         options = options if component is None else given_options(component, options)
-    click.echo(open_registry(ctx, mode="r").export(name, target, exporter=exporter, **options))
+    registry = open_registry(ctx, mode="r")
+    click.echo(registry.export(name, target, exporter=exporter, overwrite=overwrite, **options))
 
 
 @main.command()

@@ -32,7 +32,11 @@ _FIT_OPTIONS = frozenset(
     {"roi", "average", "standardize", "split", "start", "leave_out", "n_folds", "average_predicted", "also"}
 )
 _ROLE_OPTIONS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {"decoder": _FIT_OPTIONS, "encoder": _FIT_OPTIONS, "exporter": frozenset({"dataset", "target", "exporter"})}
+    {
+        "decoder": _FIT_OPTIONS,
+        "encoder": _FIT_OPTIONS,
+        "exporter": frozenset({"dataset", "target", "exporter", "overwrite"}),
+    }
 )
 
 # What an analysis may call: components without a state, of which a dataset comes out.

@@ -272,7 +272,9 @@ class Registry(Shelf):
         settings = Settings(name=name, seed=seed, device=device, precision=precision, recompute=recompute)
         return compute.compute(self._work, component, options, settings)
 
-    def export(self, name: str, target: str | Path, *, exporter: str | None = None, **options: Any) -> Path:
+    def export(
+        self, name: str, target: str | Path, *, exporter: str | None = None, overwrite: bool = False, **options: Any
+    ) -> Path:
         """Write a dataset to a file or folder for other tools; return its path.
 
         Parameters
@@ -283,10 +285,13 @@ class Registry(Shelf):
             Path that does not exist; its ending decides the format. `.zarr` needs no plugin.
         exporter
             Component that writes it; by the ending when left out.
+        overwrite
+            Whether the target may exist: a file, or a Zarr folder that was exported. It is replaced once the new one is
+            written. Other folders, links and whatever lies in a registry are never overwritten.
         **options
             The exporter's parameters.
         """
-        return exporting.export(self._readable, name, Path(target), options, exporter=exporter)
+        return exporting.export(self._readable, name, Path(target), options, exporter=exporter, overwrite=overwrite)
 
 
 def _given(**inputs: Any) -> dict[str, Any]:

@@ -187,9 +187,120 @@ def test_nothing_is_overwritten(registry: brainlens.Registry, out: Path, name: s
         "folder": target.mkdir,
         "dangling link": lambda: target.symlink_to("x"),
     }[there]()
-    text = f"export to {str(target)!r}: something is there already and is never overwritten. Choose another path, or"
+    text = (
+        f"export to {str(target)!r}: something is there already. Choose another path, remove it, or overwrite it with "
+        "overwrite=True (--overwrite)."
+    )
     with refused(registry, out, brainlens.RegistryError, text):
         registry.export("a", target)
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.txt"])
+def test_what_was_exported_before_is_overwritten_where_that_is_asked_for(
+    registry: brainlens.Registry, out: Path, tmp_path: Path, name: str
+) -> None:
+    registry.put("b", make_response().isel(trial=slice(3)).assign(extra=3))
+    (tmp_path / "expected").mkdir()
+    registry.export("b", tmp_path / "expected" / name)
+    registry.export("a", out / name)
+    before = contents(out)
+    assert registry.export("b", out / name, overwrite=True) == out / name
+    assert contents(out) == contents(tmp_path / "expected") != before
+    assert os.listdir(out) == [name]
+
+
+def test_a_file_beside_is_overwritten_with_its_target(registry: brainlens.Registry, out: Path) -> None:
+    for file in ("a.txt", "a.json"):
+        (out / file).write_text("old")
+    registry.export("a", out / "a.txt", fault="beside", overwrite=True)
+    assert {path.name: path.read_text() for path in out.iterdir()} == {
+        "a.txt": "['response'] (3,)",
+        "a.json": "about it",
+    }
+
+
+def test_a_file_makes_room_for_a_folder(registry: brainlens.Registry, out: Path) -> None:
+    (out / "a.txt").write_text("old")
+    assert contents(registry.export("a", out / "a.txt", fault="folder", overwrite=True)).keys() == {"inside"}
+    assert os.listdir(out) == ["a.txt"]
+
+
+def make_zarr(folder: Path, attributes: dict[str, Any]) -> None:
+    folder.mkdir()
+    (folder / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}))
+
+
+@pytest.mark.parametrize("there", ["folder", "link", "dangling link", "foreign", "other registry", "stored"])
+def test_nothing_but_files_and_exports_is_overwritten(
+    registry: brainlens.Registry, out: Path, tmp_path: Path, there: str
+) -> None:
+    target = out / ("r/a.zarr" if there == "stored" else "a.zarr")
+    (tmp_path / "file").write_text("mine")
+    {
+        "folder": target.mkdir,
+        "link": lambda: target.symlink_to(tmp_path / "file"),
+        "dangling link": lambda: target.symlink_to("x"),
+        "foreign": lambda: make_zarr(target, {"schema": "response.v1"}),
+        "other registry": lambda: brainlens.open(target, quiet=True).put("x", make_response()),
+        "stored": lambda: brainlens.open(out / "r", quiet=True).put("a.zarr", make_response()),
+    }[there]()
+    text = (
+        f"export to {str(target)!r}: expected a file, or a Zarr folder that brainlens exported, to overwrite, found "
+        "something else there. Choose another path, or remove it."
+    )
+    with refused(registry, out, brainlens.RegistryError, text):
+        registry.export("a", target, overwrite=True)
+
+
+def test_a_zarr_folder_of_either_format_is_known_by_its_provenance(registry: brainlens.Registry, out: Path) -> None:
+    attributes = {"schema": "response.v1", "provenance": "{}"}
+    make_zarr(out / "a.zarr", attributes)
+    (out / "b.zarr").mkdir()
+    (out / "b.zarr" / ".zattrs").write_text(json.dumps(attributes))
+    for name in ("a.zarr", "b.zarr"):
+        assert "response" in xr.open_zarr(registry.export("a", out / name, overwrite=True), chunks=None)
+    assert not (out / "b.zarr" / ".zattrs").exists()
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.txt"])
+def test_an_export_that_fails_leaves_what_it_was_to_overwrite(
+    registry: brainlens.Registry, out: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    registry.put("b", make_response().isel(trial=slice(3)))
+    registry.export("a", out / name)
+    (out / "a.json").write_text("old")
+    rename, failed = os.rename, []
+
+    def full(source: Path, target: Path) -> None:
+        # The new one does not get into place; the old one gets back.
+        if Path(target) == out / name and not failed:
+            failed.append(source)
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr("brainlens.exporting.os.rename", full)
+    given = {"fault": "beside"} if name == "a.txt" else {}
+    with refused(registry, out, brainlens.RegistryError, f"export to {str(out / name)!r}: cannot be written (No space"):
+        registry.export("b", out / name, overwrite=True, **given)
+    assert len(failed) == 1
+
+
+def test_what_cannot_be_put_back_is_kept_aside(
+    registry: brainlens.Registry, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.export("a", out / "a.txt")
+    rename = os.rename
+
+    def full(source: Path, target: Path) -> None:
+        if Path(target) == out / "a.txt":
+            raise OSError(28, "No space left on device")
+        rename(source, target)
+
+    monkeypatch.setattr("brainlens.exporting.os.rename", full)
+    with pytest.raises(brainlens.RegistryError, match="cannot be written"):
+        registry.export("a", out / "a.txt", overwrite=True)
+    (kept,) = out.glob(".a.txt.*/.*/a.txt")
+    assert kept.read_text() == "['response'] (3,)"
 
 
 @pytest.mark.parametrize("inside", ["a.zarr", "a/response.zarr", ".brainlens/a.zarr", "new.txt"])
@@ -284,9 +395,12 @@ def test_what_was_written_beside_comes_along(registry: brainlens.Registry, out: 
     }
 
 
-def test_what_lies_beside_is_never_overwritten(registry: brainlens.Registry, out: Path) -> None:
+def test_what_lies_beside_is_not_overwritten(registry: brainlens.Registry, out: Path) -> None:
     (out / "a.json").write_text("mine")
-    text = f"export to {str(out / 'a.txt')!r}: 'a.json' belongs to it, and is there already and never overwritten."
+    text = (
+        f"export to {str(out / 'a.txt')!r}: 'a.json' belongs to it, and is there already. Choose another path, remove "
+        "it, or overwrite files with overwrite=True (--overwrite)."
+    )
     with refused(registry, out, brainlens.RegistryError, text):
         registry.export("a", out / "a.txt", fault="beside")
 
