@@ -343,7 +343,20 @@ def test_export_reads_the_exporters_parameters(study: Path) -> None:
     run("export", "subj01/response", "c.txt", "--digits=5")
     assert [(study / f"{name}.txt").read_text() for name in "abc"] == ["(3,)", "(1, 2)", "(5,)"]
     run("export", "subj01/response", "d.zarr")
+    there = failed(run("export", "subj01/response", "c.txt", code=1))
+    assert there.endswith("Choose another path, remove it, or overwrite it with overwrite=True (--overwrite).")
+    run("export", "subj01/response", "c.txt", "--overwrite", "--digits", "7")
+    assert (study / "c.txt").read_text() == "(7,)"
     assert xr.open_zarr("d.zarr", chunks=None).sizes == {"trial": 9, "voxel": 4}
+
+
+def test_one_value_that_does_not_fit_is_one_problem(study: Path) -> None:
+    look = ("compute", "toy.look", "--first", "subj01/response", "--limits")
+    assert failed(run(*look, "ten", code=2)) == (
+        "toy.look: limits.0: expected a valid number, unable to parse string as a number, found 'ten'. See 'brainlens "
+        "plugins info toy.look'."
+    )
+    assert run(*look, "10").stdout
 
 
 def test_rois_are_listed(study: Path) -> None:
