@@ -87,7 +87,7 @@ def brainlens_components() -> Iterable[brainlens.Component]:
             name="roi.map",
             role="analysis",
             summary="Scores of ROIs on the sites of each: a map for NIfTI, GIfTI and pictures.",
-            version="1",
+            version="2",
             target="brainlens_roi.map:make_map",
             params=MapParams,
             inputs={"scores": "score", "response": "response"},

@@ -29,7 +29,8 @@ def make_map(*, scores: xr.Dataset, response: xr.Dataset, params: MapParams, con
     -------
     Dataset (stat_map.v1)
         `map` (map_name, voxel) or (map_name, vertex), float32, not a number outside of the ROIs; `map_name` holds the
-        metrics. Exporters `nifti.map`, `formats.gifti` and `roi.plot` write it.
+        metrics. `chance` (map_name), float64, where the variable is the score: 0 once it was taken off, not a number
+        where ROIs differ in it. Exporters `nifti.map`, `formats.gifti` and `roi.plot` write it.
 
     Raises
     ------
@@ -46,7 +47,8 @@ def make_map(*, scores: xr.Dataset, response: xr.Dataset, params: MapParams, con
     >>> make_map(scores=scores, response=response, params=MapParams(), context=brainlens.Context())["map"].values
     array([[0.5, 0.9, nan]], dtype=float32)
     """
-    values = _chosen_values(scores, response, params)
+    chosen = _chosen_values(scores, response, params)
+    values = chosen["value"]
     site = site_dim(response)
     owner = np.full(response.sizes[site], -1)
     labels = [str(name) for name in values["roi"].values]
@@ -76,14 +78,23 @@ def make_map(*, scores: xr.Dataset, response: xr.Dataset, params: MapParams, con
         "simulated",
     )
     attrs = {key: response.attrs[key] for key in kept if key in response.attrs}
+    known = {"chance": ("map_name", _chance_of_maps(chosen["chance"]))} if params.variable == "score" else {}
     return xr.Dataset(
         {"map": (("map_name", site), maps)},
-        {"map_name": metrics, **places},
+        {"map_name": metrics, **known, **places},
         {**attrs, "schema": "stat_map.v1", "units": "1", "variable": params.variable},
     )
 
 
-def _chosen_values(scores: xr.Dataset, response: xr.Dataset, params: MapParams) -> xr.DataArray:
+def _chance_of_maps(chance: xr.DataArray) -> np.ndarray:
+    """Return the chance of each metric, (map_name,), where it is that of every ROI."""
+    each = chance.transpose("metric", "roi").values.astype(np.float64)
+    same = np.isclose(each, each[:, :1]).all(axis=1)
+    return np.where(same, each[:, 0], np.nan)
+
+
+def _chosen_values(scores: xr.Dataset, response: xr.Dataset, params: MapParams) -> xr.Dataset:
+    """Return `value` and `chance`, each (metric, roi), of the metrics and ROIs that become maps."""
     if scores.attrs.get("mode") == "growing":
         raise brainlens.DimensionError(
             "scores: expected those of ROIs, found those of growing sets, which share their sites. Decode with "
@@ -95,9 +106,11 @@ def _chosen_values(scores: xr.Dataset, response: xr.Dataset, params: MapParams) 
         raise brainlens.ParameterError(
             f"variable: expected one with dims (metric, roi), found {params.variable!r}. {near}"
         )
-    values = scores[params.variable]
+    value = scores[params.variable]
+    chance = scores["chance"] if "chance" in scores else xr.DataArray(np.nan)
     if params.minus_chance:
-        values = values - scores["chance"]
+        value, chance = value - chance, chance * 0
+    values = xr.Dataset({"value": value, "chance": chance.broadcast_like(value)})
     if "subject" in values.dims:
         known, own = [str(name) for name in values["subject"].values], str(response.attrs.get("subject"))
         if own not in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
@@ -25,6 +26,10 @@ DPI = 150
 NEAREST = "nearest_most_frequent"
 SIGNED, UNSIGNED = "RdBu_r", "inferno"
 N_FSAVERAGE5 = 10_242
+# What is no farther from 0 is not drawn, for nilearn fills volumes with it.
+LEAST = 1e-6
+# Where a figure is drawn that has a bar of colours at its right.
+BESIDE_BAR = (0.0, 0.0, 0.92, 1.0)
 
 
 def write(dataset: xr.Dataset, target: Path, *, params: PlotParams, context: brainlens.Context) -> None:
@@ -53,19 +58,18 @@ def write(dataset: xr.Dataset, target: Path, *, params: PlotParams, context: bra
 
     Notes
     -----
+    Colours are centred on chance where the map knows it, by a coordinate, variable or attribute `chance` such as
+    `roi.map` keeps; otherwise on 0. `centre` moves them.
+
     A glass brain and the surface of a volume are drawn in MNI space, and refused in any other. On the surface nilearn
     shows the most frequent of the nearest voxels between the white and pial surface of fsaverage5: a picture, no
     registration.
     """
     values, label = choose_map(dataset, params)
     site = site_dim(dataset)
-    if not np.nanmax(np.abs(values), initial=0) > params.threshold:
-        raise brainlens.ParameterError(
-            f"threshold: expected values above {params.threshold}, found none in {label!r}. Choose a lower one, or "
-            "another map."
-        )
-    title = params.title or label
     interactive = target.name.endswith(".html")
+    shown = scale(values, label, chance_of(dataset, params, label), params, interactive=interactive)
+    title = params.title or label
     if interactive and params.view == "surface" and importlib.util.find_spec("plotly") is None:
         raise brainlens.PluginError(
             "library 'plotly': expected it to be installed for interactive surfaces, found none. Run: pip install "
@@ -75,11 +79,13 @@ def write(dataset: xr.Dataset, target: Path, *, params: PlotParams, context: bra
     with matplotlib.rc_context({"figure.dpi": DPI}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Non-finite values detected")
         if site == "vertex":
-            view = _draw_vertices(dataset, values, title, params, context, interactive=interactive)
+            view = _draw_vertices(dataset, shown, title, params, context, interactive=interactive)
         else:
-            view = _draw_voxels(dataset, values, title, params, context, interactive=interactive)
+            view = _draw_voxels(dataset, shown, title, params, context, interactive=interactive)
         if interactive:
-            target.write_text(view.get_standalone(), "utf-8")
+            # A page has no place for words at its bar of colours.
+            words = f"<p style='font: 16px sans-serif'>Colours: {shown.words}.</p>" if shown.words else ""
+            target.write_text(view.get_standalone().replace("</body>", f"{words}</body>"), "utf-8")
         else:
             view.savefig(target, dpi=DPI, bbox_inches="tight")
 
@@ -142,56 +148,123 @@ def make_image(dataset: xr.Dataset, values: np.ndarray) -> nib.Nifti1Image:
     return nib.Nifti1Image(volume, np.asarray(dataset.attrs["affine"], np.float64).reshape(4, 4))
 
 
-def _colours(values: np.ndarray, params: PlotParams) -> dict[str, Any]:
-    vmax = params.vmax or float(np.nanmax(np.abs(values)))
-    if params.symmetric:
-        return {"cmap": SIGNED, "vmax": vmax, "vmin": -vmax}
-    return {"cmap": UNSIGNED, "vmax": vmax, "vmin": 0.0}
+@dataclass(frozen=True)
+class Scaled:
+    """Values as they are handed to nilearn, and the colours that they are drawn in.
+
+    A picture gets the distance from the centre, so that a glass brain shows what lies farthest from it, and a bar of
+    colours with the values themselves. A page has nilearn's own bar, and gets the values.
+    """
+
+    values: np.ndarray
+    colours: dict[str, Any]
+    threshold: float
+    symmetric: bool
+    bar: Normalize
+    words: str
+
+
+def chance_of(dataset: xr.Dataset, params: PlotParams, label: str) -> float | None:
+    """Return the chance of a map from what is stored with it, or None.
+
+    Examples
+    --------
+    >>> names = {"map_name": ["accuracy", "r2"], "chance": ("map_name", [0.5, np.nan])}
+    >>> maps = xr.Dataset({"map": (("map_name", "voxel"), np.ones((2, 3)))}, names)
+    >>> chance_of(maps, PlotParams(), "accuracy"), chance_of(maps, PlotParams(), "r2")
+    (0.5, None)
+    """
+    known = dataset["chance"] if "chance" in dataset.variables else xr.DataArray(dataset.attrs.get("chance", np.nan))
+    if known.ndim == 1 and known.dims[0] in dataset.coords:
+        labels = [str(name) for name in dataset[known.dims[0]].values]
+        known = known[labels.index(label)] if label in labels else known
+    if known.ndim or known.dtype.kind not in "biuf" or not np.isfinite(known):
+        return None
+    return float(known)
+
+
+def scale(
+    values: np.ndarray, label: str, chance: float | None, params: PlotParams, *, interactive: bool = False
+) -> Scaled:
+    """Choose the colours of a map: around `centre`, or else around chance, or else around 0.
+
+    Raises
+    ------
+    ParameterError
+        If nothing is left above the threshold, or `vmax` is not above the centre.
+    """
+    centre = params.centre if params.centre is not None else chance or 0.0
+    beyond = values - centre
+    if not params.symmetric:
+        beyond = np.where(beyond > 0, beyond, np.nan)
+    if not np.nanmax(np.abs(beyond), initial=0) > params.threshold:
+        where = f"{'farther than' if centre else 'above'} {params.threshold}" + (f" from {centre:g}" if centre else "")
+        raise brainlens.ParameterError(
+            f"threshold: expected values {where}, found none in {label!r}. Choose a lower one, or another map."
+        )
+    if params.vmax and params.vmax <= centre:
+        raise brainlens.ParameterError(
+            f"vmax: expected a value above the centre of the colours, {centre:g}, found {params.vmax:g}. Choose a "
+            "higher one, or another 'centre'."
+        )
+    reach = params.vmax - centre if params.vmax else float(np.nanmax(np.abs(beyond)))
+    low = -reach if params.symmetric else 0.0
+    bar = Normalize(centre + low, centre + reach)
+    cmap = SIGNED if params.symmetric else UNSIGNED
+    named = f"chance {centre:.3g}" if centre == chance else f"{centre:.3g}"
+    words = "" if not centre else f"{named} in the middle" if params.symmetric else f"above {named}"
+    if interactive and centre:
+        far = np.abs(np.nan_to_num(beyond)) > max(params.threshold, LEAST)
+        # nilearn takes 0 for no value.
+        apart = np.where(np.abs(values) > LEAST, values, 2 * LEAST)
+        colours = {"cmap": cmap, "vmin": bar.vmin, "vmax": bar.vmax}
+        return Scaled(np.where(far, apart, np.nan), colours, LEAST, False, bar, words)
+    colours = {"cmap": cmap, "vmin": low, "vmax": reach}
+    return Scaled(beyond, colours, params.threshold or LEAST, params.symmetric, bar, words)
 
 
 def _draw_voxels(
     dataset: xr.Dataset,
-    values: np.ndarray,
+    shown: Scaled,
     title: str,
     params: PlotParams,
     context: brainlens.Context,
     *,
     interactive: bool,
 ) -> Any:
-    image, colours = make_image(dataset, values), _colours(values, params)
-    threshold = params.threshold or 1e-6
+    image, colours, threshold = make_image(dataset, shown.values), shown.colours, shown.threshold
     if params.view in ("glass", "surface"):
         _refuse_other_space(dataset, params.view)
     if params.view == "surface":
         if interactive:
             return plotting.view_img_on_surf(
-                image, threshold=threshold, symmetric_cmap=params.symmetric, title=title, title_fontsize=16,
+                image, threshold=threshold, symmetric_cmap=shown.symmetric, title=title, title_fontsize=16,
                 vol_to_surf_kwargs={"interpolation": NEAREST}, **colours,
             )  # fmt: skip
-        return _surface_of_volume(image, title, colours, threshold)
+        return _surface_of_volume(image, title, shown)
     if params.view == "glass" and not interactive:
         figure = Figure(figsize=(9, 3.6))
         plotting.plot_glass_brain(
-            image, figure=figure, title=title, threshold=threshold, plot_abs=not params.symmetric, colorbar=True,
-            symmetric_cbar=params.symmetric, **colours,
+            image, figure=figure, axes=BESIDE_BAR, title=title, threshold=threshold, plot_abs=not params.symmetric,
+            colorbar=False, symmetric_cbar=shown.symmetric, **colours,
         )  # fmt: skip
-        return figure
+        return _with_bar(figure, shown)
     background = _background(dataset, params, context)
     cut = plotting.find_xyz_cut_coords(image, activation_threshold=threshold)
     if interactive:
         return plotting.view_img(
             image, bg_img=background, cut_coords=cut, title=title, threshold=threshold, black_bg=False,
-            symmetric_cmap=params.symmetric, resampling_interpolation="nearest", **colours,
+            symmetric_cmap=shown.symmetric, resampling_interpolation="nearest", **colours,
         )  # fmt: skip
     figure = Figure(figsize=(9, 3.6))
     plotting.plot_stat_map(
-        image, bg_img=background, cut_coords=cut, figure=figure, title=title, threshold=threshold, black_bg=False,
-        symmetric_cbar=params.symmetric, resampling_interpolation="nearest", **colours,
+        image, bg_img=background, cut_coords=cut, figure=figure, axes=BESIDE_BAR, title=title, threshold=threshold,
+        black_bg=False, colorbar=False, symmetric_cbar=shown.symmetric, resampling_interpolation="nearest", **colours,
     )  # fmt: skip
-    return figure
+    return _with_bar(figure, shown)
 
 
-def _surface_of_volume(image: nib.Nifti1Image, title: str, colours: dict[str, Any], threshold: float) -> Figure:
+def _surface_of_volume(image: nib.Nifti1Image, title: str, shown: Scaled) -> Figure:
     """Draw both hemispheres of fsaverage5 from outside and inside."""
     meshes, sulci = _fsaverage5()
     white = datasets.load_fsaverage("fsaverage5")["white_matter"].parts
@@ -202,8 +275,8 @@ def _surface_of_volume(image: nib.Nifti1Image, title: str, colours: dict[str, An
     ):
         found = surface.vol_to_surf(image, pial[side], inner_mesh=white[side], interpolation=NEAREST)
         axes = figure.add_subplot(1, 4, number + 1, projection="3d")
-        _draw_hemisphere(axes, meshes[side], found, sulci[side], side, view, threshold, colours)
-    return _with_legend(figure, title, colours)
+        _draw_hemisphere(axes, meshes[side], found, sulci[side], side, view, shown)
+    return _with_legend(figure, title, shown)
 
 
 def _draw_hemisphere(
@@ -213,29 +286,37 @@ def _draw_hemisphere(
     sulcus: np.ndarray | None,
     side: str,
     view: str,
-    threshold: float,
-    colours: dict[str, Any],
+    shown: Scaled,
 ) -> None:
     plotting.plot_surf_stat_map(
-        mesh, values, bg_map=sulcus, hemi=side, view=view, threshold=threshold, colorbar=False, axes=axes,
-        figure=axes.figure, **colours,
+        mesh, values, bg_map=sulcus, hemi=side, view=view, threshold=shown.threshold, colorbar=False, axes=axes,
+        figure=axes.figure, **shown.colours,
     )  # fmt: skip
     axes.set_title(f"{side}, {view}", fontsize=9)
 
 
-def _with_legend(figure: Figure, title: str, colours: dict[str, Any]) -> Figure:
+def _with_legend(figure: Figure, title: str, shown: Scaled) -> Figure:
     """Add a title and one bar of colours, which takes no room from any view."""
     figure.subplots_adjust(left=0, right=0.92, bottom=0, top=0.88, wspace=0)
-    bar = figure.add_axes((0.935, 0.25, 0.012, 0.5))
-    scale = Normalize(colours["vmin"], colours["vmax"])
-    figure.colorbar(ScalarMappable(scale, colours["cmap"]), cax=bar, format="%.2g").ax.tick_params(labelsize=8)
     figure.suptitle(title, fontsize=11)
+    return _with_bar(figure, shown)
+
+
+def _with_bar(figure: Figure, shown: Scaled) -> Figure:
+    """Add a bar of colours with the values themselves, and what its middle is."""
+    bar = figure.add_axes((0.935, 0.2, 0.012, 0.6))
+    drawn = figure.colorbar(ScalarMappable(shown.bar, shown.colours["cmap"]), cax=bar, format="%.2g")
+    drawn.ax.tick_params(labelsize=8)
+    if shown.words:
+        drawn.set_label(shown.words, fontsize=8)
+        low, high = shown.bar.vmin, shown.bar.vmax
+        drawn.set_ticks(np.linspace(low, high, 5))
     return figure
 
 
 def _draw_vertices(
     dataset: xr.Dataset,
-    values: np.ndarray,
+    shown: Scaled,
     title: str,
     params: PlotParams,
     context: brainlens.Context,
@@ -248,7 +329,7 @@ def _draw_vertices(
     mesh, sulcus, n_vertices = _mesh(dataset, side, params, context)
     numbers = np.asarray(dataset["vertex"].values, np.int64)
     chosen = dataset["hemisphere"].values == side if "hemisphere" in dataset.coords else np.ones(len(numbers), bool)
-    numbers, shown = numbers[chosen], values[chosen]
+    numbers, found = numbers[chosen], shown.values[chosen]
     if side == "right" and len(numbers) and numbers.min() >= n_vertices:
         numbers = numbers - n_vertices
     if not len(numbers) or numbers.max() >= n_vertices:
@@ -257,18 +338,17 @@ def _draw_vertices(
             f"{numbers.max() if len(numbers) else 'none'}. Give the mesh of that space as 'mesh'."
         )
     whole = np.zeros(n_vertices, np.float32)
-    whole[numbers] = np.nan_to_num(shown)
-    colours, threshold = _colours(values, params), params.threshold or 1e-6
+    whole[numbers] = np.nan_to_num(found)
     if interactive:
         return plotting.view_surf(
-            mesh, whole, bg_map=sulcus, hemi=side, threshold=threshold, symmetric_cmap=params.symmetric, title=title,
-            title_fontsize=16, view=side, **colours,
+            mesh, whole, bg_map=sulcus, hemi=side, threshold=shown.threshold, symmetric_cmap=shown.symmetric,
+            title=title, title_fontsize=16, view=side, **shown.colours,
         )  # fmt: skip
     figure = Figure(figsize=(7, 3.2))
     for number, view in enumerate(("lateral", "medial")):
         axes = figure.add_subplot(1, 2, number + 1, projection="3d")
-        _draw_hemisphere(axes, mesh, whole, sulcus, side, view, threshold, colours)
-    return _with_legend(figure, title, colours)
+        _draw_hemisphere(axes, mesh, whole, sulcus, side, view, shown)
+    return _with_legend(figure, title, shown)
 
 
 def _refuse_other_space(dataset: xr.Dataset, view: str) -> None:

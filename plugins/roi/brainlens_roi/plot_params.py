@@ -33,7 +33,14 @@ class PlotParams(brainlens.Params):
         "", description="NIfTI image below slices; '': nilearn's MNI152 where the space begins with MNI, else nothing."
     )
     mesh: str = Field("", description="Mesh of that hemisphere (.surf.gii) where the space is not fsaverage5.")
-    threshold: float = Field(0.0, ge=0, description="Values whose magnitude is below this are not shown.")
-    vmax: float = Field(0.0, ge=0, description="Where colours end; 0: at the largest magnitude.")
-    symmetric: bool = Field(True, description="Whether colours reach from -vmax to vmax; from 0 otherwise.")
+    centre: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="Value in the middle of the colours, in white; none: chance where the map knows it, else 0.",
+    )
+    threshold: float = Field(0.0, ge=0, description="Values no farther than this from the centre are not shown.")
+    vmax: float = Field(0.0, ge=0, description="Where colours end; 0: at the value farthest from the centre.")
+    symmetric: bool = Field(
+        True, description="Whether colours reach to both sides of the centre; otherwise values below it are not shown."
+    )
     title: str = Field("", description="Above the picture; '': the label of the map.")

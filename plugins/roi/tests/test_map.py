@@ -45,6 +45,18 @@ def test_every_site_has_the_score_of_its_roi(response):
     above = mapped(scores, response, minus_chance=True, metrics=("two_way_identification",), rois=("PPA",))
     assert np.nanmax(above["map"].values) == pytest.approx(-0.3)
     assert np.isfinite(above["map"].values).sum() == 2
+    assert (made["chance"].dims, made["chance"].values.tolist()) == (("map_name",), [0.5, 0.0])
+    assert above["chance"].values.tolist() == [0]
+
+
+def test_chance_is_kept_where_all_rois_have_the_same(response):
+    scores = scores_of(["V1", "PPA"])
+    scores["chance"] = ("metric", "roi"), [[0.5, 0.5], [0.1, 0.2]]
+    np.testing.assert_array_equal(mapped(scores, response)["chance"], [0.5, np.nan])
+    assert mapped(scores, response, rois=("PPA",))["chance"].values.tolist() == [0.5, 0.2]
+    assert "chance" not in mapped(scores, response, variable="n").coords
+    both = xr.concat([scores, scores + 0.25], dim=xr.Variable("subject", ["s9", response.attrs["subject"]]))
+    np.testing.assert_array_equal(mapped(both, response)["chance"], [0.75, np.nan])
 
 
 def test_subjects_and_what_is_left_out_are_told_apart(response):

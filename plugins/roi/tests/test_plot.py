@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import xarray as xr
-from brainlens_roi.plot import choose_map, make_image, write
+from brainlens_roi.plot import chance_of, choose_map, make_image, scale, write
 from brainlens_roi.plot_params import PlotParams
 
 import brainlens
@@ -103,12 +103,94 @@ def test_voxels_stand_where_the_affine_says(volume):
         ({"label": "r3"}, brainlens.ParameterError, "label: expected one along 'map_name', found 'r3'"),
         ({"variable": "nap"}, brainlens.ParameterError, "variable: expected one of those with sites, found 'nap'"),
         ({"label": "r2", "threshold": 1}, brainlens.ParameterError, "values above 1.0, found none in 'r2'"),
+        (
+            {"label": "r2", "threshold": 1, "centre": 0.5},
+            brainlens.ParameterError,
+            "threshold: expected values farther than 1.0 from 0.5, found none in 'r2'",
+        ),
+        (
+            {"label": "r2", "centre": 0.5, "vmax": 0.4},
+            brainlens.ParameterError,
+            "vmax: expected a value above the centre of the colours, 0.5, found 0.4",
+        ),
     ],
 )
 def test_what_is_not_there_cannot_be_drawn(volume, tmp_path, given, error, text):
     with pytest.raises(error, match=text):
         drawn(volume, tmp_path, **given)
     assert not list(tmp_path.iterdir())
+
+
+ACCURACY = np.array([0.526, 0.9, np.nan, 0.4, 0.5])
+
+
+def test_colours_are_centred_on_chance():
+    """A control region at .526, with chance .5, is nearly white, and what is below chance is blue."""
+    shown = scale(ACCURACY, "accuracy", 0.5, PlotParams())
+    np.testing.assert_allclose(shown.values, ACCURACY - 0.5)
+    assert (shown.bar.vmin, shown.bar.vmax) == pytest.approx((0.1, 0.9))
+    assert (shown.colours["vmin"], shown.colours["vmax"]) == pytest.approx((-0.4, 0.4))
+    assert shown.words == "chance 0.5 in the middle"
+    place = (shown.values[0] - shown.colours["vmin"]) / np.ptp([shown.colours["vmin"], shown.colours["vmax"]])
+    assert matplotlib.colormaps[shown.colours["cmap"]](place)[:3] > (0.9, 0.9, 0.9)
+
+
+@pytest.mark.parametrize("centre", [0.5, None])
+def test_a_page_has_the_values_themselves(centre):
+    known = None if centre else 0.5
+    shown = scale(np.append(ACCURACY, 0.0), "a", known, PlotParams(centre=centre, threshold=0.05), interactive=True)
+    # Near the centre nothing is drawn; 0 is a value like others, although nilearn takes it for none.
+    np.testing.assert_allclose(shown.values, [np.nan, 0.9, np.nan, 0.4, np.nan, 2e-6])
+    assert (shown.colours["vmin"], shown.colours["vmax"]) == pytest.approx((0, 1))
+    assert shown.threshold < np.nanmin(shown.values)
+    assert not shown.symmetric
+
+
+def test_without_chance_colours_are_centred_on_0():
+    for chance in (None, 0.0):
+        shown = scale(ACCURACY, "r2", chance, PlotParams(), interactive=chance is None)
+        np.testing.assert_array_equal(shown.values, ACCURACY)
+        assert (shown.colours["vmin"], shown.colours["vmax"], shown.words) == (-0.9, 0.9, "")
+    moved = scale(ACCURACY, "accuracy", 0.5, PlotParams(centre=0, vmax=2))
+    assert (moved.bar.vmin, moved.bar.vmax, moved.words) == (-2, 2, "")
+    assert scale(ACCURACY, "a", 0.5, PlotParams(centre=0.25)).words == "0.25 in the middle"
+
+
+def test_one_side_shows_what_is_above_the_centre():
+    shown = scale(ACCURACY, "accuracy", 0.5, PlotParams(symmetric=False))
+    np.testing.assert_allclose(shown.values, [0.026, 0.4, np.nan, np.nan, np.nan])
+    assert (shown.bar.vmin, shown.bar.vmax) == pytest.approx((0.5, 0.9))
+    assert shown.words == "above chance 0.5"
+
+
+def test_chance_is_found_where_it_is_kept(volume):
+    assert chance_of(volume, PlotParams(), "r2") is None
+    kept = volume.assign_coords(chance=("map_name", [0.5, np.nan]))
+    assert [chance_of(kept, PlotParams(), name) for name in ("r2", "drop")] == [0.5, None]
+    assert chance_of(kept.reset_coords("chance"), PlotParams(), "r2") == 0.5
+    assert chance_of(volume.assign_attrs(chance=0.25), PlotParams(), "r2") == 0.25
+    assert chance_of(volume.assign_attrs(chance="none"), PlotParams(), "r2") is None
+    assert chance_of(volume.assign(chance=("voxel", np.ones(125))), PlotParams(), "r2") is None
+
+
+@pytest.mark.parametrize("view", ["glass", "slices"])
+def test_what_is_at_chance_is_not_coloured(volume, tmp_path, view):
+    values = np.full((1, 125), 0.502, np.float32)
+    values[0, :3] = 0.9
+    known = volume.isel(map_name=[0]).assign(map=(("map_name", "voxel"), values))
+    known = known.assign_coords(chance=("map_name", [0.5]))
+    pale = colourful(drawn(known, tmp_path, view=view))
+    strong = colourful(drawn(known, tmp_path, "zero.brain.png", view=view, centre=0))
+    assert strong > pale + 500
+
+
+def test_a_page_says_what_its_middle_is(volume, tmp_path):
+    known = volume.assign_coords(chance=("map_name", [0.5, np.nan]))
+    for view in ("slices", "surface"):
+        page = drawn(known, tmp_path, f"{view}.brain.html", view=view, label="r2").read_text("utf-8")
+        assert page.count("Colours: chance 0.5 in the middle.") == 1
+    page = drawn(known, tmp_path, "drop.brain.html", view="slices", label="drop").read_text("utf-8")
+    assert "in the middle" not in page
 
 
 def test_views_that_would_mislead_are_refused(volume, surfaces, tmp_path):

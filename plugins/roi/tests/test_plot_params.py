@@ -13,6 +13,7 @@ from pydantic import ValidationError
         (PlotParams, {"view": "globe"}),
         (PlotParams, {"hemisphere": "both"}),
         (PlotParams, {"threshold": -1}),
+        (PlotParams, {"centre": float("nan")}),
         (MapParams, {"minus_chance": "perhaps"}),
     ],
 )
