@@ -53,7 +53,8 @@ def refuse_too_few(subjects: Sequence[Subject], batch_size: int) -> None:
     size = max(2, batch_size // len(subjects))
     for subject in subjects:
         if subject.n_stimuli < size:
-            remedy = "Choose a smaller batch_size." if size > 2 else "Give more stimuli, or hold fewer out."
+            most = len(subjects) * min(each.n_stimuli for each in subjects)
+            remedy = f"Choose batch_size={most} or less." if size > 2 else "Give more stimuli, or hold fewer out."
             raise brainlens.DimensionError(
                 f"response of {subject.name!r}: expected at least the {size} stimuli that a batch takes, found "
                 f"{subject.n_stimuli} to train on. {remedy}"

@@ -57,7 +57,7 @@ class TrainingParams(brainlens.Params):
     )
     deterministic: bool = Field(default=False, description="Use only algorithms that give the same result every time.")
     checkpoint_s: float = Field(
-        default=300.0, gt=0, description="Seconds between checkpoints, from which a killed training goes on."
+        default=60.0, gt=0, description="Seconds between checkpoints, from which a killed training goes on."
     )
 
     @model_validator(mode="after")

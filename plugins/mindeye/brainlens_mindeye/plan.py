@@ -65,7 +65,7 @@ class Plan:
     device: str = "cpu"
     seed: int = 0
     deterministic: bool = False
-    checkpoint_s: float = 300.0
+    checkpoint_s: float = 60.0
 
     @property
     def n_steps(self) -> int:
