@@ -185,7 +185,7 @@ def test_a_registry_refuses_to_start_with_other_voxels_and_stores_nothing(plante
 
 def test_fewer_stimuli_than_a_batch_takes_are_refused_before_training(planted, fitted):
     response, target = planted(n_stimuli=19)
-    message = "response of 's1': expected at least the 20 stimuli that a batch takes, found 19 to train on. Choose batch_size=19 or less."
+    message = "at least the 20 stimuli that a batch takes, found 19 to train on. Choose batch_size=19 or less."
     with pytest.raises(brainlens.DimensionError, match=message):
         fitted(response, target)
     response, target = planted(n_stimuli=21)
