@@ -46,7 +46,8 @@ def score(
         stat_map.v1: `map` (map_name, voxel), float32, no unit. Maps: correlation, r2, noise_ceiling (share of the
         variance of the means over showings), share_of_ceiling (signed squared correlation / noise ceiling), p_value and
         q_value. Not a number where it is not known: predictions or responses that are constant, no repetitions, no
-        permutations, a ceiling of 0. `attrs` hold n_stimuli, n_in_training, n_permutations.
+        permutations, a ceiling of 0. `roi_mask` (roi, voxel) where the predictions have ROIs. `attrs` hold n_stimuli,
+        n_in_training, n_permutations.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def score(
 
 
 def as_maps(pairs: compare.Pairs, maps: dict[str, np.ndarray], meanings: dict[str, str], **attrs: object) -> xr.Dataset:
-    """Return named maps over the sites as stat_map.v1."""
+    """Return named maps over the sites, with their ROIs, as stat_map.v1."""
     coords = {
         **compare.site_labels(pairs),
         "map_name": list(maps),
@@ -89,4 +90,5 @@ def as_maps(pairs: compare.Pairs, maps: dict[str, np.ndarray], meanings: dict[st
     }
     values = np.stack(list(maps.values())).astype(np.float32)
     placed = {**compare.place_attrs(pairs), **attrs, "schema": "stat_map.v1", "units": "1"}
-    return xr.Dataset({"map": (("map_name", pairs.site), values)}, coords, placed)
+    made = xr.Dataset({"map": (("map_name", pairs.site), values)}, coords, placed)
+    return made.assign(roi_mask=pairs.predicted["roi_mask"]) if "roi_mask" in pairs.predicted else made

@@ -11,6 +11,7 @@ import xarray as xr
 import brainlens
 
 N = 240
+ROIS = np.array([[True, False, False], [False, True, True]])
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def world(tmp_path_factory):
     registry.put(
         "response",
         xr.Dataset(
-            {"response": (("trial", "voxel"), signal.astype(np.float32))},
-            {"trial": range(N), "voxel": [7, 8, 9], "stimulus_id": ("trial", range(N))},
+            {"response": (("trial", "voxel"), signal.astype(np.float32)), "roi_mask": (("roi", "voxel"), ROIS)},
+            {"trial": range(N), "voxel": [7, 8, 9], "stimulus_id": ("trial", range(N)), "roi": ["one", "two"]},
             {"schema": "response.v1", "subject": "planted", "units": "z"},
         ),
     )
@@ -49,6 +50,7 @@ def world(tmp_path_factory):
 def test_unique_and_shared_parts_are_those_that_were_planted(world):
     made = world[world.compute("encoding.partition", predicted=["from-A", "from-B", "from-A-B"], measured="response")]
     brainlens.validate(made, "stat_map")
+    np.testing.assert_array_equal(made["roi_mask"], ROIS)
     maps = made["map"].to_pandas()
     half = 0.5
     np.testing.assert_allclose(maps.loc["r2 A + B"], half, atol=0.12)

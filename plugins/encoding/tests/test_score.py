@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -99,6 +101,18 @@ def test_ncsnr_stands_in_for_repetitions(registry, study):
     registry.predict("m", features="target", name="p")
     made = registry[registry.compute("encoding.score", predicted="p", measured="once", n_permutations=0)]
     np.testing.assert_allclose(of(made, "noise_ceiling"), 0.8, rtol=1e-6)
+
+
+def test_maps_keep_the_rois_of_their_sites(registry, scored, tmp_path, study):
+    mask = study["response"]["roi_mask"]
+    assert scored["roi"].values.tolist() == mask["roi"].values.tolist()
+    np.testing.assert_array_equal(scored["roi_mask"], mask)
+    assert registry.rois("s") == registry.rois("response")
+    pytest.importorskip("brainlens_formats")
+    with open(registry.export("s", tmp_path / "s.csv", rois=True), encoding="utf-8") as file:
+        column = [row["roi_V1"] == "True" for row in csv.DictReader(file)]
+    # A row for each site, map by map.
+    assert column == mask.sel(roi="V1").values.tolist() * scored.sizes["map_name"]
 
 
 def test_maps_and_predictions_go_to_nifti(registry, scored, tmp_path, study):
