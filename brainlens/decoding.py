@@ -204,6 +204,8 @@ def predict_folds(
     """Return what decoders predict for the trials of each fold, fitted to those of the other folds.
 
     Trials that are not left out are behind these: the mean of what the decoders of all folds predict, of fold "all".
+    Those decoders draw random numbers of their own each: networks that begin alike err alike, and their mean errs with
+    them.
     """
     component = job.component
     left = ready.response if asked is None else asked.left
@@ -212,6 +214,9 @@ def predict_folds(
     beyond: list[xr.Dataset] = []
     for number, fold in enumerate(folds, start=1):
         own = with_own_scratch(job, f"fold-{number}")
+        if others is not None:
+            seed = int(job.context.rng(number).integers(2**32))
+            own = replace(own, context=replace(own.context, seed=seed))
         decoder, ((mean, std),) = fit(work, own, [ready.select(fold.train)], preparation)
         for trials, label, made in ((left.isel(trial=fold.test), fold.label, parts), (others, ALL_FOLDS, beyond)):
             if trials is None:

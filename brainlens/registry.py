@@ -216,7 +216,8 @@ class Registry(Shelf):
             ones.
         also
             Another part of `split`, such as `"test"`, whose trials the decoders of all folds predict: the mean of their
-            embeddings stands behind the trials that were left out, with "all" as its fold.
+            embeddings stands behind the trials that were left out, with "all" as its fold. Each of these decoders draws
+            random numbers of its own, which follow from the seed.
         component, response, target, features, name, roi, average, standardize, split, **options
             As in `fit`; `split` is `all` when left out.
         seed, device, precision, recompute

@@ -129,6 +129,7 @@ class Noise(Ridge):
     def fit(self, response, target):
         super().fit(response, target)
         self.coef_ = self.context.rng().standard_normal(self.coef_.shape)
+        FITS.append(self.coef_)
 
     @property
     def params(self):
@@ -1268,6 +1269,19 @@ def test_single_trials_are_fitted_where_averages_are_predicted(
     np.testing.assert_allclose(others["embedding"], np.mean(expected, axis=0), rtol=1e-3, atol=1e-3)
     assert len(set(decoded["trial"].values.tolist())) == decoded.sizes["trial"]
     assert "n_repetitions" in decoded.coords
+
+
+def test_decoders_that_predict_together_draw_random_numbers_of_their_own(registry: brainlens.Registry) -> None:
+    asked = {"split": "train", "also": "test", "leave_out": "stimulus_id", "n_folds": 3}
+    first, again, other = (
+        registry[cross(registry, name, "toy.random", **asked, seed=seed)]["embedding"].values
+        for name, seed in (("first", 1), ("again", 1), ("other", 2))
+    )
+    drawn = [str(each) for each in work().FITS if isinstance(each, np.ndarray)]
+    assert drawn[:3] == drawn[3:6]
+    assert len(set(drawn)) == 6
+    np.testing.assert_array_equal(again, first)
+    assert not np.allclose(other, first)
 
 
 def test_what_was_not_asked_for_changes_no_recipe(registry: brainlens.Registry) -> None:
