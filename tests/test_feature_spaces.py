@@ -51,8 +51,8 @@ KNOWN = {
     ),
     "weights": (
         space().assign_attrs(weights_sha256="b" * 64),
-        "changed since the model was fitted: expected embeddings by the weights aaaaaaaaaaaa, found some by bbbbbbbbbbbb. "
-        "Give features made as those were, or fit again.",
+        "changed since the model was fitted: expected embeddings by the weights aaaaaaaaaaaa, found some by "
+        "bbbbbbbbbbbb. Give features made as those were, or fit again.",
     ),
 }
 
