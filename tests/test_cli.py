@@ -18,6 +18,7 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 import brainlens
+from brainlens import plugins
 from brainlens.cli import main
 
 HEAVY = ("numpy", "zarr", "xarray", "pandas", "torch", "sklearn", "scipy", "matplotlib", "jsonschema", "h5py")
@@ -357,6 +358,16 @@ def test_one_value_that_does_not_fit_is_one_problem(study: Path) -> None:
         "plugins info toy.look'."
     )
     assert run(*look, "10").stdout
+
+
+def test_the_doctor_names_what_it_tries(here: Path, plugin_folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, every = plugin_folder.host(), plugins.PluginHost
+    monkeypatch.setattr(plugins, "PluginHost", lambda *points: every(*points) if points else host)
+    loud = CliRunner().invoke(main, ["doctor"])
+    assert loud.stderr == "trying toy.ridge\ntrying toy.shared\n"
+    assert "    toy.ridge: ok" in loud.stdout.splitlines()
+    quiet = CliRunner().invoke(main, ["-q", "doctor"])
+    assert (quiet.stderr, quiet.stdout) == ("", loud.stdout)
 
 
 def test_rois_are_listed(study: Path) -> None:
