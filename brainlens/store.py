@@ -7,7 +7,7 @@ A store knows names, schemas and manifests; it does not know components. Where t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -115,6 +115,7 @@ def put_dataset(
             "subject": str(kept.get("subject", "")),
             "digest": written.digest,
             "dims": {str(dim): size for dim, size in dataset.sizes.items()},
+            "variables": [str(name) for name in dataset.variables],
             "files": {file: list(facts) for file, facts in files.items()},
             "provenance": dict(provenance),
         }
@@ -151,9 +152,9 @@ def open_dataset(place: Place, name: str) -> xr.Dataset:
         If there is no such dataset, or anything about it was altered.
     """
     source = WholeStore(place, check_name(name))
-    _checked_manifest(place, name, read=False)
+    body = _checked_manifest(place, name, read=False)
     try:
-        return _open_checked(place, name, source)
+        return _in_order(_open_checked(place, name, source), body.get("variables", ()))
     except (OSError, ValueError, KeyError, RegistryError):
         if not source.is_replaced():
             raise
@@ -276,6 +277,17 @@ def _open_checked(place: Place, name: str, source: WholeStore) -> xr.Dataset:
                 dataset[variable] = xr.Variable(dataset[variable].dims, lazy, dataset[variable].attrs)
     dataset.encoding["source"] = str(folder) if folder is not None else f"{place}/{name}"
     return dataset
+
+
+def _in_order(dataset: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+    """Put variables in the order in which they were stored. Zarr lists them by name; so does what kept no order."""
+    if set(names) != set(map(str, dataset.variables)):
+        return dataset
+    coords = {name: dataset.variables[name] for name in names if name in dataset.coords}
+    data = {name: dataset.variables[name] for name in names if name in dataset.data_vars}
+    made = xr.Dataset(data, xr.Coordinates(coords, indexes=dataset.xindexes), dataset.attrs)
+    made.encoding = dataset.encoding
+    return made
 
 
 def _stamp(provenance: Mapping[str, Any]) -> dict[str, Any]:

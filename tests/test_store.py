@@ -273,6 +273,30 @@ def _has_dask():
     return True
 
 
+def test_variables_keep_the_order_in_which_they_were_stored(place):
+    labels = {"z": ("roi", [1, 2]), "roi": ["V2", "V1"], "alone": ("other", [1, 2, 3]), "a": ("roi", ["x", "y"])}
+    names = ["score", "chance", "n"]
+    stored = xr.Dataset({name: ("roi", np.arange(2)) for name in names}, labels)
+    put(place, "made", stored)
+    opened = open_dataset(place, "made")
+    assert list(opened.data_vars) == names
+    assert list(opened.coords) == list(stored.coords)
+    xr.testing.assert_identical(own(opened), stored)
+    # The order is no part of the content.
+    turned = put(place, "turned", stored[names[::-1]].assign_coords(alone=stored["alone"]))
+    assert turned.digest == read_manifest(place, "made")["digest"]
+    assert list(open_dataset(place, "turned").data_vars) == names[::-1]
+
+
+def test_variables_of_a_manifest_without_order_come_by_name(place):
+    put(place, "old", xr.Dataset({name: ("roi", np.arange(2)) for name in ("score", "chance", "n")}))
+    path = Path(place.folder("old")) / manifest.FILE
+    body = read_manifest(place, "old")
+    del body["variables"]
+    path.write_bytes(manifest.seal(body))
+    assert list(open_dataset(place, "old").data_vars) == ["chance", "n", "score"]
+
+
 def test_extra_files_are_stored_checked_and_listed(place):
     put(place, "model", make_dataset(), **{"weights.safetensors": b"weights"})
     assert place.read("model", "weights.safetensors") == b"weights"

@@ -25,7 +25,8 @@ class TableParams(brainlens.Params):
 
     variables: Texts = Field(
         (),
-        description="Variables to write, one column each; none takes all beside roi_mask if their dims are the same.",
+        description="Variables to write, one column each, repeated along dims that they lack; none takes all beside "
+        "roi_mask, if their dims lie within those of one of them.",
     )
     coordinates: Texts = Field((), description="Coordinates to write beside those of the dims; none takes all.")
     attributes: Texts = Field((), description="Attributes of the dataset to repeat in every row, such as 'subject'.")

@@ -56,7 +56,8 @@ def plan_table(dataset: xr.Dataset, params: TableParams, context: brainlens.Cont
     -------
     Table
         First a column for each dim (its coordinate, or the position from 0 where it has none), then the other
-        coordinates, attributes and ROIs, then the variables. Variables with fewer dims are repeated.
+        coordinates, attributes and ROIs, then the variables in the order of the dataset, or that in which they were
+        named. Variables with fewer dims are repeated. Unless some are named, all but `roi_mask` are taken.
 
     Raises
     ------
@@ -167,11 +168,12 @@ def _choose_variables(dataset: xr.Dataset, given: tuple[str, ...], *, exporter: 
         raise brainlens.DimensionError(
             f"{exporter}: expected a dataset with variables, found coordinates only. Export it as '.nc' or '.zarr'."
         )
-    if len({frozenset(dataset[name].dims) for name in candidates}) > 1:
+    dims = [set(dataset[name].dims) for name in candidates]
+    if not set().union(*dims) <= max(dims, key=len):
         found = ", ".join(f"{name} ({', '.join(map(str, dataset[name].dims))})" for name in candidates)
         raise brainlens.ParameterError(
-            f"variables: expected names, since their dims differ, found none. Variables: {found}. Name those that "
-            "belong into one table; those with fewer dims are repeated."
+            "variables: expected names, since their dims do not lie within those of one of them, found none. "
+            f"Variables: {found}. Name those that belong into one table; those with fewer dims are repeated."
         )
     return candidates
 

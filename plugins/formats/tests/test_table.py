@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -80,15 +81,44 @@ def test_rows_are_announced_before_they_are_refused(
     assert plan_table(study["response"], TableParams(max_rows=21_600), CONTEXT, exporter="f").n_rows == 21_600
 
 
-def test_variables_of_other_dims_must_be_named() -> None:
+def test_variables_of_fewer_dims_are_repeated() -> None:
+    similarity = np.arange(6.0).reshape(2, 3)
+    dataset = xr.Dataset({"rank": ("trial", [1, 2]), "similarity": (("trial", "stimulus"), similarity), "one": 7})
+    found = _tabulate(dataset)
+    assert list(found) == ["trial", "stimulus", "rank", "similarity", "one"]
+    assert found["rank"].tolist() == [1, 1, 1, 2, 2, 2]
+    assert found["similarity"].tolist() == list(range(6))
+    assert set(found["one"]) == {7}
+    assert list(_tabulate(dataset, variables="rank")["trial"]) == [0, 1]
+
+
+def test_variables_of_dims_apart_must_be_named() -> None:
     dataset = xr.Dataset({"rank": ("trial", [1, 2]), "similarity": (("trial", "stimulus"), np.zeros((2, 3)))})
-    assert _refused(dataset) == (
-        "variables: expected names, since their dims differ, found none. Variables: rank (trial), similarity (trial, "
-        "stimulus). Name those that belong into one table; those with fewer dims are repeated."
-    )
-    assert len(_tabulate(dataset, variables=["rank", "similarity"])) == 6
     apart = dataset.assign(other=("channel", [1.0]))
+    assert _refused(apart) == (
+        "variables: expected names, since their dims do not lie within those of one of them, found none. Variables: "
+        "rank (trial), similarity (trial, stimulus), other (channel). Name those that belong into one table; those "
+        "with fewer dims are repeated."
+    )
     assert "found 'other' with 'channel' beside 'similarity'" in _refused(apart, variables=["similarity", "other"])
+    two = xr.Dataset({"a": (("x", "y"), np.zeros((1, 1))), "b": (("x", "z"), np.zeros((1, 1)))})
+    assert "Variables: a (x, y), b (x, z)." in _refused(two)
+
+
+def test_columns_of_what_was_stored_have_the_order_in_which_it_was_made(tmp_path: Path) -> None:
+    """Coordinates first, then score, chance and what else there is: not by name, as Zarr lists them."""
+    names = ["score", "chance", "ci_low", "another"]
+    values = {name: (("metric", "roi"), np.random.default_rng(0).random((2, 3))) for name in names}
+    values["n"] = ("metric", "roi"), np.ones((2, 3), int)
+    scores = xr.Dataset(
+        values | {"ceiling": ("roi", [0.5, 0.25, 0.125])}, {"metric": ["top_1", "r2"], "roi": list("cab")}
+    )
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    registry.put("scores", scores.assign_coords(unit=("roi", list("xyz")), area=("roi", [1, 2, 3])), schema="score")
+    found = pd.read_csv(registry.export("scores", tmp_path / "scores.csv"))
+    assert list(found) == ["metric", "roi", "unit", "area", *names, "n", "ceiling"]
+    assert found["ceiling"].tolist() == [0.5, 0.25, 0.125] * 2
+    assert list(pd.read_parquet(registry.export("scores", tmp_path / "scores.parquet"))) == list(found)
 
 
 def test_what_cannot_be_a_column_is_refused_by_name(study: dict[str, xr.Dataset]) -> None:
