@@ -287,7 +287,7 @@ def test_what_each_volume_is_lies_beside_the_image(maps, tmp_path):
     assert not (tmp_path / "alone.json").exists()
 
 
-def test_an_export_brings_its_sidecar_and_never_replaces_one(maps, tmp_path):
+def test_an_export_brings_its_sidecar_and_replaces_one_only_where_it_may(maps, tmp_path):
     registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
     registry.put("maps", maps, schema="stat_map")
     out = tmp_path / "out"
@@ -298,7 +298,10 @@ def test_an_export_brings_its_sidecar_and_never_replaces_one(maps, tmp_path):
     provenance = json.loads((out / "maps.json").read_text())["brainlens"]["provenance"]
     assert provenance["component"] == "put"
     (out / "other.json").write_text("mine")
-    with pytest.raises(brainlens.RegistryError, match=r"'other.json' belongs to it, and is there already and never"):
+    with pytest.raises(brainlens.RegistryError, match=r"'other.json' belongs to it, and is there already\."):
         registry.export("maps", out / "other.nii.gz")
     assert (out / "other.json").read_text() == "mine"
     assert len(list(out.iterdir())) == 3
+    registry.export("maps", out / "other.nii.gz", overwrite=True)
+    assert "brainlens" in json.loads((out / "other.json").read_text())
+    assert len(list(out.iterdir())) == 4
