@@ -160,13 +160,14 @@ class Ensemble:
             decoded[held] = part.embedding.mean(axis=0) + network.directions(training.means[held])
             linear[held] = brainlens.fit_ridge(part.means, part.embedding).predict(training.means[held])
         evidence = (decoded, decoded, linear, training.means, training.means)
+        true = training.embedding
         members = [
-            Member(name, learn, each, each[:0]) for (name, learn), each in zip(RULES.items(), evidence, strict=True)
+            Member(name, learn, each, each[:0], true, lambda rows: true[rows])
+            for (name, learn), each in zip(RULES.items(), evidence, strict=True)
         ]
-        context = brainlens.Context(seed=seed, quiet=True)
-        pools = left_out_pools(members, training.embedding, fold, pool_size=n, context=context)
+        pools = left_out_pools(members, fold, pool_size=n, context=brainlens.Context(seed=seed, quiet=True))
         self.weights = fit_weights(pools).of_score
-        self.scores = [member.learn(member.left_out, training.embedding) for member in members]
+        self.scores = [member.learn(member.left_out, true) for member in members]
 
     def __call__(self, brain: np.ndarray, shown: np.ndarray) -> np.ndarray:
         """Return the weighted sum of the members' scores."""

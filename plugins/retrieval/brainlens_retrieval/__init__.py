@@ -64,6 +64,8 @@ def brainlens_components() -> Iterable[brainlens.Component]:
                 "gallery": "embedding",
                 "left_out": brainlens.Input("embedding", optional=True, many=True),
                 "response": brainlens.Input("response", optional=True),
+                "encoded": brainlens.Input("response", optional=True, many=True),
+                "encoded_left_out": brainlens.Input("response", optional=True, many=True),
                 "models": brainlens.Input("model", optional=True, many=True),
             },
             output=("ranking",),

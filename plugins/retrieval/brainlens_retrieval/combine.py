@@ -14,7 +14,16 @@ import xarray as xr
 
 import brainlens
 from brainlens_retrieval.likelihood import mean_responses, site_statistics
-from brainlens_retrieval.members import RULES, Member, Score, encoder, left_out_pools
+from brainlens_retrieval.members import (
+    RULES,
+    Candidates,
+    Learn,
+    Member,
+    Score,
+    encoder,
+    left_out_pools,
+    stored_encoder,
+)
 from brainlens_retrieval.params import CombineParams
 from brainlens_retrieval.rank import candidate_columns, check_spaces, trial_coords
 from brainlens_retrieval.weights import Weights, fit_weights
@@ -32,6 +41,8 @@ def combine(
     *,
     left_out: Sequence[xr.Dataset] | None = None,
     response: xr.Dataset | None = None,
+    encoded: Sequence[xr.Dataset] | None = None,
+    encoded_left_out: Sequence[xr.Dataset] | None = None,
     models: Sequence[xr.Dataset] | None = None,
     params: CombineParams,
     context: brainlens.Context,
@@ -56,6 +67,13 @@ def combine(
     response
         `response` (trial, voxel) or (trial, vertex) with `split`, of the same training and test stimuli: encoders take
         part then, as in `retrieval.likelihood`.
+    encoded
+        Of stored encoders: the responses that each predicts for the candidates, from `predict(model, features=...)`;
+        `response` (trial, voxel) or (trial, vertex) with `stimulus_id`, one trial for each candidate, in any order.
+        Sites of `response` are chosen by their labels. Needs `response`.
+    encoded_left_out
+        Of the same encoders, in the same order, what they predict for the training stimuli without them, from
+        `cross_predict` as that of the decoders, with the same folds.
     models
         Stored models behind `decoded`. Test stimuli that one of them was fitted on are refused.
     params
@@ -116,12 +134,22 @@ def combine(
         _check_folds(each, first)
     _refuse_tested(first, models or ())
     known, shown = _labels(first.left_out), _labels(first.tested)
+    own = candidate_columns(first.tested, gallery)
     true = _flat(target.isel(stimulus=candidate_columns(first.left_out, target, name="target")), "stimulus")
     fold = np.unique(first.left_out["fold"].values.astype(str), return_inverse=True)[1]
-    members = [member for each in makers for member in _rules(each, known, shown)]
+
+    def candidates(rows: np.ndarray) -> np.ndarray:
+        return _flat(gallery.isel(stimulus=rows), "stimulus")
+
+    members = [
+        Member(name, learn, left, tested, true, candidates)
+        for each in makers
+        for name, learn, left, tested in _rules(each, known, shown)
+    ]
     if response is not None:
-        members += _encoders(response, known, shown, params, context)
-    pools = left_out_pools(members, true, fold, pool_size=params.pool_size, context=context)
+        members += _encoders(response, first, true, candidates, params, context)
+    members += _stored_encoders(response, encoded or (), encoded_left_out or (), gallery, first, params)
+    pools = left_out_pools(members, fold, pool_size=params.pool_size, context=context)
     for column, member in enumerate(members):
         for pool in pools:
             _refuse_not_finite(member, pool[..., column])
@@ -129,9 +157,8 @@ def combine(
     alone = [fit_weights([pool[..., [column]] for pool in pools]) for column in range(len(members))]
     chance = float(np.mean([np.log(len(pool)) for pool in pools]))
     del pools
-    scores = [member.learn(member.left_out, true) for member in members]
-    own = candidate_columns(first.tested, gallery)
-    similarity, ranks = _score_gallery(members, scores, joint, gallery, own, context)
+    scores = [member.learn(member.left_out, member.known) for member in members]
+    similarity, ranks = _score_gallery(members, scores, joint, gallery["stimulus"].values, own, context)
     attrs = {key: first.tested.attrs[key] for key in ("model", "subject") if key in first.tested.attrs}
     weights = np.array([float(each.of_score[0]) for each in alone])
     with np.errstate(divide="ignore"):
@@ -201,8 +228,7 @@ def _decoders(decoded: Sequence[xr.Dataset], left_out: Sequence[xr.Dataset], par
             if where.startswith("left_out"):
                 _check_whole(dataset, where)
             chosen.append(_averaged(dataset))
-        order = np.argsort(chosen[1]["stimulus_id"].values.astype(str), kind="stable")
-        makers.append(_Decoder(label, params.rules_of(entry), chosen[1].isel(trial=order), chosen[0]))
+        makers.append(_Decoder(label, params.rules_of(entry), _by_label(chosen[1]), chosen[0]))
     return makers
 
 
@@ -224,8 +250,8 @@ def _refuse_met(dataset: xr.Dataset, where: str) -> None:
     if "in_training" in dataset.coords and dataset["in_training"].values.any():
         n_inside = int(dataset["in_training"].values.sum())
         raise brainlens.DimensionError(
-            f"{where}: expected trials that their decoder was not fitted on, found {n_inside} of "
-            f"{dataset.sizes['trial']} that it was. Decode training trials with cross_predict, and test trials with a "
+            f"{where}: expected trials that their model was not fitted on, found {n_inside} of "
+            f"{dataset.sizes['trial']} that it was. Predict training trials with cross_predict, and test trials with a "
             "model that has not met them."
         )
 
@@ -250,6 +276,10 @@ def _check_whole(dataset: xr.Dataset, where: str) -> None:
 def _averaged(dataset: xr.Dataset) -> xr.Dataset:
     shown = _labels(dataset)
     return dataset if len(set(shown)) == len(shown) else brainlens.average_trials(dataset)
+
+
+def _by_label(dataset: xr.Dataset) -> xr.Dataset:
+    return dataset.isel(trial=np.argsort(dataset["stimulus_id"].values.astype(str), kind="stable"))
 
 
 def _check_folds(each: _Decoder, first: _Decoder) -> None:
@@ -300,74 +330,144 @@ def _refuse_tested(first: _Decoder, models: Sequence[xr.Dataset]) -> None:
             )
 
 
-def _rules(each: _Decoder, known: list[Any], shown: list[Any]) -> list[Member]:
+def _rules(each: _Decoder, known: list[Any], shown: list[Any]) -> list[tuple[str, Learn, np.ndarray, np.ndarray]]:
+    """Return name, rule and evidence of what is left out and of what is tested."""
     left_out = _flat(each.left_out, "trial")[_rows(each.left_out, known)]
     tested = _flat(each.tested, "trial")[_rows(each.tested, shown)]
-    return [Member(f"{each.label}, {rule}", RULES[rule], left_out, tested) for rule in each.rules]
+    return [(f"{each.label}, {rule}", RULES[rule], left_out, tested) for rule in each.rules]
+
+
+def _mean_responses(response: xr.Dataset, first: _Decoder, params: CombineParams) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return mean responses to the stimuli of the decoders, left out and tested, in their order."""
+    parts = mean_responses(response, train=params.train, test=params.test)
+    ordered = []
+    for part, dataset, decoder in zip((params.train, params.test), parts, (first.left_out, first.tested), strict=True):
+        stimuli = _labels(decoder)
+        _refuse_other_stimuli(stimuli, _labels(dataset), where=f"response, split {part!r}", than="the decoders")
+        ordered.append(dataset.isel(trial=_rows(dataset, stimuli)))
+    site_statistics(ordered[0])
+    return ordered[0], ordered[1]
 
 
 def _encoders(
-    response: xr.Dataset, known: list[Any], shown: list[Any], params: CombineParams, context: brainlens.Context
+    response: xr.Dataset,
+    first: _Decoder,
+    true: np.ndarray,
+    candidates: Candidates,
+    params: CombineParams,
+    context: brainlens.Context,
 ) -> list[Member]:
     if params.roi:
         response = brainlens.select_roi(response, params.roi)
-    if not params.n_rectified:
-        raise brainlens.ParameterError(
-            "n_rectified: expected at least one encoder for the response, found none. Give a number, or no response."
-        )
-    parts = mean_responses(response, train=params.train, test=params.test)
-    for part, dataset, stimuli in zip((params.train, params.test), parts, (known, shown), strict=True):
-        _refuse_other_stimuli(stimuli, _labels(dataset), where=f"response, split {part!r}", than="the decoders")
-    site_statistics(parts[0])
-    left_out, tested = (
-        dataset["response"].values[_rows(dataset, stimuli)].astype(np.float64)
-        for dataset, stimuli in zip(parts, (known, shown), strict=True)
-    )
+    left_out, tested = (_sites(each) for each in _mean_responses(response, first, params))
     return [
         Member(
             f"encoder, {number} rectified" if number else "encoder",
             encoder(number, lambda: context.rng(0)),
             left_out,
             tested,
+            true,
+            candidates,
         )
         for number in params.n_rectified
     ]
+
+
+def _stored_encoders(
+    response: xr.Dataset | None,
+    encoded: Sequence[xr.Dataset],
+    left_out: Sequence[xr.Dataset],
+    gallery: xr.Dataset,
+    first: _Decoder,
+    params: CombineParams,
+) -> list[Member]:
+    if len(encoded) != len(left_out) or (encoded and response is None):
+        given = "no response" if response is None else "a response"
+        raise brainlens.ParameterError(
+            f"encoded: expected as many encoded_left_out, and a response, found {len(encoded)}, {len(left_out)} and "
+            f"{given}. Predict the candidates with predict, and training stimuli with cross_predict."
+        )
+    if response is not None and not (encoded or params.n_rectified):
+        raise brainlens.ParameterError(
+            "n_rectified: expected at least one encoder for the response, found none. Give a number, or no response."
+        )
+    members = []
+    for number, (shown, held) in enumerate(zip(encoded, left_out, strict=True), start=1):
+        name = f"stored encoder {number}"
+        held = _of_part(held, params.train, f"encoded_left_out of {name}")
+        _refuse_met(held, f"encoded_left_out of {name}")
+        _check_whole(held, f"encoded_left_out of {name}")
+        held = _by_label(_averaged(held))
+        _check_folds(_Decoder(name, (), held, first.tested), first)
+        candidates = gallery["stimulus"].values.tolist()
+        _refuse_other_stimuli(candidates, _labels(shown), where=f"encoded of {name}", than="the gallery")
+        _refuse_met(shown.isel(trial=_rows(shown, _labels(first.tested))), f"encoded of {name}")
+        assert response is not None
+        own = _of_sites(response, held, name)
+        evidence = [_sites(each) for each in _mean_responses(own, first, params)]
+        known = _sites(held)[_rows(held, _labels(first.left_out))]
+        shown = _of_sites(shown, held, name).isel(trial=_rows(shown, candidates))
+        members.append(Member(name, stored_encoder, evidence[0], evidence[1], known, _reader(shown)))
+    return members
+
+
+def _reader(shown: xr.Dataset) -> Candidates:
+    return lambda rows: _sites(shown.isel(trial=rows))
+
+
+def _of_sites(dataset: xr.Dataset, like: xr.Dataset, name: str) -> xr.Dataset:
+    """Return the sites of a prediction, by their labels."""
+    site = str(like["response"].dims[1])
+    labels = like[site].values
+    missing = np.setdiff1d(labels, dataset[site].values) if site in dataset.coords else labels
+    if missing.size:
+        raise brainlens.DimensionError(
+            f"{name}: expected the {len(labels)} labels of {site!r} that it predicts in response and encoded, found "
+            f"{missing.size} missing: {brainlens.listed(missing)}. Give the response that it was fitted to."
+        )
+    position = {label: column for column, label in enumerate(dataset[site].values.tolist())}
+    return dataset.isel({site: [position[label] for label in labels.tolist()]})
+
+
+def _sites(dataset: xr.Dataset) -> np.ndarray:
+    return np.asarray(dataset["response"].values, np.float64)
 
 
 def _score_gallery(
     members: Sequence[Member],
     scores: Sequence[Score],
     joint: Weights,
-    gallery: xr.Dataset,
+    labels: np.ndarray,
     own: np.ndarray,
     context: brainlens.Context,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the combined scores (trial, stimulus), and ranks (member, trial) with those of the combination behind."""
-    n_trials, n_stimuli = len(own), gallery.sizes["stimulus"]
+    n_trials, n_stimuli = len(own), len(labels)
     width = max(n_trials * (len(members) + 2), 2 * max(member.tested.shape[1] for member in members))
     step = max(1, BLOCK_BYTES // (8 * width))
 
-    def of_block(rows: np.ndarray | slice, block: xr.Dataset) -> np.ndarray:
+    def of_block(rows: slice, columns: np.ndarray) -> np.ndarray:
         """Return scores of some trials, (member, trial, candidate), with the weighted sum behind."""
-        candidates = _flat(block, "stimulus")
-        found = np.empty((len(members) + 1, len(own[rows]), len(candidates)))
+        found = np.empty((len(members) + 1, len(own[rows]), len(columns)))
         found[-1] = 0
+        # Most members read the same candidates.
+        read = {make: make(columns) for make in {member.candidates for member in members}}
         for number, (member, score) in enumerate(zip(members, scores, strict=True)):
-            found[number] = score(member.tested[rows], candidates)
-            _refuse_not_finite(member, found[number], labels=block["stimulus"].values)
+            found[number] = score(member.tested[rows], read[member.candidates])
+            _refuse_not_finite(member, found[number], labels=labels[columns])
             found[-1] += joint.of_score[number] * found[number]
         return found
 
     of_own = np.empty((len(members) + 1, n_trials))
     for start in range(0, n_trials, min(step, 256)):
         rows = slice(start, start + min(step, 256))
-        of_own[:, rows] = np.einsum("mii->mi", of_block(rows, gallery.isel(stimulus=own[rows])))
+        of_own[:, rows] = np.einsum("mii->mi", of_block(rows, own[rows]))
     spread = np.append(joint.spread, np.abs(joint.of_score) @ joint.spread)
     bar = of_own - _TIE * (np.abs(of_own) + spread[:, None])
     similarity = _room((n_trials, n_stimuli), context)
     ranks = np.ones((len(members) + 1, n_trials), np.int64)
     for start in context.progress(range(0, n_stimuli, step), label="comparing with the gallery"):
-        block = of_block(slice(None), gallery.isel(stimulus=slice(start, start + step)))
+        block = of_block(slice(None), np.arange(start, min(start + step, n_stimuli)))
         here = np.flatnonzero((own >= start) & (own < start + step))
         block[-1, here, own[here] - start] = of_own[-1, here]
         similarity[:, start : start + step] = block[-1]

@@ -17,6 +17,7 @@ from brainlens_retrieval.rules import error_rule
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Learn = Callable[[np.ndarray, np.ndarray], Score]
+Candidates = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,25 @@ class Member:
     name
         Such as `"decoder 1, lda"`.
     learn
-        Takes evidence (n, n_values) and true embeddings (n, n_channels) of training stimuli, row for row; returns what
-        scores evidence (m, n_values) under candidates (k, n_channels): (m, k), larger is likelier.
+        Takes evidence (n, n_values) and what is known (n, n_known) of training stimuli, row for row; returns what
+        scores evidence (m, n_values) under candidates (k, n_known): (m, k), larger is likelier.
     left_out
         Evidence of the training stimuli, of which decoders have not met their own; shape (n, n_values).
     tested
         Evidence of what is tested; shape (n_tested, n_values).
+    known
+        Of the training stimuli, in the order of `left_out`: true embeddings, or responses that an encoder predicts
+        which has not met them; shape (n, n_known).
+    candidates
+        Takes positions of candidates, and returns what is known of them; shape (k, n_known).
     """
 
     name: str
     learn: Learn
     left_out: np.ndarray
     tested: np.ndarray
+    known: np.ndarray
+    candidates: Candidates
 
 
 def centred_cosine(evidence: np.ndarray, true: np.ndarray) -> Score:
@@ -105,9 +113,20 @@ def encoder(n_rectified: int, rng: Callable[[], np.random.Generator]) -> Learn:
     return learn
 
 
+def stored_encoder(response: np.ndarray, predicted: np.ndarray) -> Score:
+    """Return the log-likelihood of a response under what an encoder predicts for a candidate.
+
+    Noise is normal, with mean and covariance of what predictions for stimuli that the encoder had not met left
+    unexplained.
+    """
+    errors = response - predicted
+    bias = errors.mean(axis=0)
+    law = brainlens.noise_law(*brainlens.shrink_covariance(errors - bias))
+    return lambda tested, shown: brainlens.log_likelihood(tested - bias, brainlens.prepare_stimuli(law, shown), law)
+
+
 def left_out_pools(
     members: Sequence[Member],
-    true: np.ndarray,
     fold: np.ndarray,
     *,
     pool_size: int,
@@ -119,8 +138,6 @@ def left_out_pools(
     ----------
     members
         Who scores.
-    true
-        Embeddings of the training stimuli; shape (n, n_channels), float64.
     fold
         Number of the fold of each; shape (n,), from 0.
     pool_size
@@ -145,8 +162,8 @@ def left_out_pools(
             if fold[part[0]] != of_fold or score is None:
                 of_fold = int(fold[part[0]])
                 kept = fold != of_fold
-                score = member.learn(member.left_out[kept], true[kept])
-            pool[..., column] = score(member.left_out[part], true[part])
+                score = member.learn(member.left_out[kept], member.known[kept])
+            pool[..., column] = score(member.left_out[part], member.known[part])
     return pools
 
 

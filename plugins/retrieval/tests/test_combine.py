@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from typing import Any
 
@@ -57,10 +58,28 @@ class Study:
         }  # fmt: skip
         return xr.Dataset({"response": (("trial", "voxel"), values)}, labels, {"subject": "s1", "units": "z"})
 
+    def encoder(self, response: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+        """Return what a linear encoder predicts for the gallery, in another order, and for folds it has not met."""
+        values, predicted = response["response"].values, np.empty((len(self.true), 9))
+        fold = np.where(np.arange(len(self.true)) < N_TRAIN, np.arange(len(self.true)) % N_FOLDS, -1)
+        for number in range(-1, N_FOLDS):
+            kept = (fold != number) & (fold >= 0)
+            weights, *_ = np.linalg.lstsq(self.true[kept], values[kept], rcond=None)
+            predicted[fold == number] = self.true[fold == number] @ weights
+        labels = {
+            "trial": np.arange(len(predicted)), "voxel": np.arange(9), "stimulus_id": ("trial", self.names),
+            "fold": ("trial", fold), "in_training": ("trial", np.zeros(len(predicted), bool)),
+        }  # fmt: skip
+        found = xr.Dataset({"response": (("trial", "voxel"), predicted)}, labels)
+        return found.isel(trial=slice(None, N_TRAIN - 1, -1), voxel=slice(None, None, -1)), found.isel(
+            trial=slice(N_TRAIN)
+        )
+
     def combine(self, *decoders: tuple[xr.Dataset, xr.Dataset], **options: Any) -> xr.Dataset:
         given = {name: options.pop(name) for name in ("target", "gallery") if name in options}
         given = {"target": self.target, "gallery": self.gallery, **given}
-        given |= {name: options.pop(name) for name in ("response", "models") if name in options}
+        further = ("response", "models", "encoded", "encoded_left_out")
+        given |= {name: options.pop(name) for name in further if name in options}
         context = options.pop("context", QUIET)
         decoded, left_out = (list(each) for each in zip(*decoders, strict=True))
         return combine(decoded, **given, left_out=left_out, params=CombineParams(**options), context=context)
@@ -145,6 +164,51 @@ def test_encoders_score_as_retrieval_likelihood_does():
         expected = rank_by_likelihood(response, study.target, study.gallery, **given)
         np.testing.assert_array_equal(row, expected["rank"])
     assert top_1(found) > (found["member_rank"][0] == 1).mean()
+
+
+def test_stored_encoders_take_part_by_stimulus_and_by_site():
+    study = Study()
+    decoder, response = study.decoder(3.0), study.response()
+    shown, left_out = study.encoder(response)
+    given = {"encoded": [shown], "encoded_left_out": [left_out], "rules": ("lda",)}
+    built_in = study.combine(decoder, response=response, rules=("lda",), n_rectified=(0,))
+    found = study.combine(decoder, response=response, n_rectified=(), **given)
+    assert found["member"].values.tolist() == ["decoder 1, lda", "stored encoder 1"]
+    # Ordinary least squares and ridge of the same embeddings hardly differ.
+    np.testing.assert_allclose(found["weight"], built_in["weight"], rtol=0.1)
+    assert (found["member_rank"][1] == built_in["member_rank"][1]).mean() > 0.8
+    assert top_1(found) > (found["member_rank"][0] == 1).mean() + 0.3
+    given["encoded_left_out"] = [left_out.isel(trial=study.rng.permutation(N_TRAIN))]
+    mixed = response.isel(voxel=[3, 1, 4, 0, 5, 2, 6, 8, 7])
+    again = study.combine(decoder, response=mixed, n_rectified=(), **given)
+    np.testing.assert_array_equal(again["rank"], found["rank"])
+    both = study.combine(decoder, response=response, n_rectified=(0,), **given)
+    assert both.sizes["member"] == 3
+
+
+def test_stored_encoders_that_do_not_go_with_the_rest_are_refused():
+    study = Study()
+    decoder, response = study.decoder(3.0), study.response()
+    shown, left_out = study.encoder(response)
+    met = xr.ones_like(shown["in_training"])
+    for given, error, text in (
+        ({"encoded_left_out": []}, brainlens.ParameterError, "encoded: expected as many encoded_left_out, and a resp"),
+        ({"response": None}, brainlens.ParameterError, "and a response, found 1, 1 and no response. Predict the cand"),
+        ({"encoded": [shown.isel(trial=slice(1, None))]}, brainlens.DimensionError,
+         "encoded of stored encoder 1: expected the 60 stimuli of the gallery, found 1 missing and 0 more: 's259'"),
+        ({"encoded": [shown.assign_coords(in_training=met)]}, brainlens.DimensionError,
+         "encoded of stored encoder 1: expected trials that their model was not fitted on, found 60 of 60 that it was"),
+        ({"encoded_left_out": [left_out.drop_vars("fold")]}, brainlens.DimensionError,
+         "encoded_left_out of stored encoder 1: expected a coordinate 'fold'"),
+        ({"encoded_left_out": [left_out.isel(trial=slice(1, None))]}, brainlens.DimensionError,
+         "left_out of stored encoder 1: expected the 200 stimuli of decoder 1, found 1 missing"),
+        ({"response": response.isel(voxel=slice(7))}, brainlens.DimensionError,
+         "stored encoder 1: expected the 9 labels of 'voxel' that it predicts in response and encoded, found 2 missing"
+         ": 7, 8. Give the response that it was fitted to."),
+    ):  # fmt: skip
+        options = {"response": response, "encoded": [shown], "encoded_left_out": [left_out], **given}
+        with pytest.raises(error, match=re.escape(text)):
+            study.combine(decoder, **options)
 
 
 def test_weights_and_other_rows_know_nothing_of_the_test():
@@ -293,8 +357,28 @@ def test_through_the_registry(tmp_path):
     assert found.attrs["n_left_out"] == 84
     registry.verify()
     met = registry.predict(models[0], response="response", average="stimulus_id", split="train")
-    with pytest.raises(brainlens.DimensionError, match="not fitted on, found 84 of 84 that it was. Decode training"):
+    with pytest.raises(brainlens.DimensionError, match="not fitted on, found 84 of 84 that it was. Predict train"):
         registry.compute("retrieval.combine", decoded=decoded[:1], left_out=met, target="target", gallery="target")
+
+
+def test_decoders_of_folds_and_a_stored_encoder_through_the_registry(tmp_path):
+    registry = brainlens.open(tmp_path / "study.zarr", quiet=True)
+    for name, dataset in synthetic_study().items():
+        registry.put(name, dataset)
+    folds = {"split": "train", "leave_out": "stimulus_id", "n_folds": 4}
+    asked = {"also": "test", "average_predicted": "stimulus_id", "roi": "V1"}
+    decoded = registry.cross_predict("linear", response="response", target="target", **folds, **asked)
+    space = {"response": "response", "features": "target", "average": "stimulus_id", "roi": "FFA"}
+    model = registry.fit("encoding.ridge", **space)
+    name = registry.compute(
+        "retrieval.combine", decoded=decoded, target="target", gallery="target", response="response", rules=("lda",),
+        n_rectified=(), encoded=registry.predict(model, features="target", split="all"),
+        encoded_left_out=registry.cross_predict("encoding.ridge", **space, **folds), models=model,
+    )  # fmt: skip
+    found = registry[name].load()
+    assert found["member"].values.tolist() == ["decoder 1, lda", "stored encoder 1"]
+    # Each knows one half of the channels.
+    assert top_1(found) > (found["member_rank"] == 1).mean("trial").max() + 0.1
 
 
 def test_test_stimuli_that_decided_anything_are_refused():

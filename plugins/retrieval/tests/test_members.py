@@ -13,8 +13,10 @@ from brainlens_retrieval.members import (
     encoder,
     left_out_pools,
     projection,
+    stored_encoder,
 )
 from brainlens_retrieval.rules import error_rule
+from scipy import stats
 from sklearn.metrics.pairwise import cosine_similarity
 
 import brainlens
@@ -26,6 +28,10 @@ def training(n: int = 80, n_values: int = 4, seed: int = 0) -> tuple[np.ndarray,
     rng = np.random.default_rng(seed)
     true = rng.standard_normal((n, n_values)) + 3
     return true + 0.5 * rng.standard_normal(true.shape), true
+
+
+def unread(rows: np.ndarray) -> np.ndarray:
+    raise AssertionError(f"candidates {rows} were read for the weights")
 
 
 def test_a_cosine_is_about_the_mean_of_the_targets():
@@ -79,6 +85,18 @@ def test_an_encoder_scores_by_the_density_of_its_own_errors(n_rectified):
     np.testing.assert_allclose(found - found[:, :1], expected - expected[:, :1], atol=1e-8)
 
 
+def test_a_stored_encoder_scores_by_the_density_of_its_errors_on_what_it_had_not_met():
+    rng = np.random.default_rng(0)
+    predicted = rng.standard_normal((4000, 3))
+    mixing = np.array([[1.0, 0.5, 0.0], [0.0, 1.0, 0.5], [0.0, 0.0, 2.0]])
+    response = predicted + 7 + rng.standard_normal((4000, 3)) @ mixing
+    score = stored_encoder(response, predicted)
+    law = stats.multivariate_normal(np.full(3, 7), mixing.T @ mixing)
+    expected = np.array([[law.logpdf(one - other) for other in predicted[:8]] for one in response[:9]])
+    found = score(response[:9], predicted[:8])
+    np.testing.assert_allclose(found - found[:, :1], expected - expected[:, :1], rtol=0.1, atol=0.3)
+
+
 def test_every_stimulus_is_scored_once_among_its_fold_by_a_rule_that_has_not_met_it():
     decoded, true = training(50)
     fold = np.arange(50) % 3
@@ -94,8 +112,8 @@ def test_every_stimulus_is_scored_once_among_its_fold_by_a_rule_that_has_not_met
 
         return score
 
-    members = [Member("spy", lambda *rows: lambda *each: learn(*rows)(*each).real, decoded, decoded[:1])]
-    pools = left_out_pools(members, true, fold, pool_size=6, context=QUIET)
+    spy = Member("spy", lambda *rows: lambda *each: learn(*rows)(*each).real, decoded, decoded[:1], true, unread)
+    pools = left_out_pools([spy], fold, pool_size=6, context=QUIET)
     assert all(2 <= len(pool) <= 6 for pool in pools)
     rows = np.concatenate([pool[:, 0, 0] for pool in pools])
     assert sorted(rows) == sorted(decoded[:, 0])
@@ -104,8 +122,8 @@ def test_every_stimulus_is_scored_once_among_its_fold_by_a_rule_that_has_not_met
 
 def test_a_fold_is_one_pool_where_it_is_small_enough():
     decoded, true = training(30)
-    members = [Member(name, rule, decoded, decoded[:1]) for name, rule in RULES.items()]
-    pools = left_out_pools(members, true, np.arange(30) % 2, pool_size=15, context=QUIET)
+    members = [Member(name, rule, decoded, decoded[:1], true, unread) for name, rule in RULES.items()]
+    pools = left_out_pools(members, np.arange(30) % 2, pool_size=15, context=QUIET)
     assert [pool.shape for pool in pools] == [(15, 15, 4)] * 2
     kept, held = slice(1, None, 2), slice(0, None, 2)
     for column, rule in enumerate(RULES.values()):
