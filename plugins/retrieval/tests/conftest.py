@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from brainlens_retrieval.combine import combine
+from brainlens_retrieval.params import CombineParams
 
 import brainlens
 
@@ -60,6 +63,79 @@ def make_ranking(similarity: np.ndarray, true_column: np.ndarray) -> xr.Dataset:
         },
         {"schema": "ranking.v1", "metric": "correlation"},
     )
+
+
+QUIET = brainlens.Context(quiet=True)
+N_TRAIN, N_TEST, N_CHANNELS, N_FOLDS = 200, 60, 6, 4
+
+
+class Study:
+    """Embeddings, and decoders of them whose noise is known along every channel."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.true = self.rng.standard_normal((N_TRAIN + N_TEST, N_CHANNELS)) + 2
+        self.names = np.array([f"s{number:03d}" for number in range(N_TRAIN + N_TEST)])
+        self.target = self.embeddings(self.true[:N_TRAIN], self.names[:N_TRAIN])
+        self.gallery = self.embeddings(self.true[N_TRAIN:], self.names[N_TRAIN:])
+
+    @staticmethod
+    def embeddings(values: np.ndarray, names: np.ndarray) -> xr.Dataset:
+        labels = {"stimulus": names, "channel": np.arange(values.shape[1])}
+        return xr.Dataset({"embedding": (("stimulus", "channel"), values)}, labels, {"model": "toy"})
+
+    def decoder(self, noise: Any, *, repetitions: int = 1) -> tuple[xr.Dataset, xr.Dataset]:
+        """Return what it decodes of test stimuli, and of training stimuli that were left out."""
+        row = np.repeat(np.arange(len(self.true)), repetitions)
+        values = self.true[row] + noise * self.rng.standard_normal((len(row), N_CHANNELS))
+        labels = {
+            "trial": np.arange(len(row)), "channel": np.arange(N_CHANNELS), "stimulus_id": ("trial", self.names[row]),
+            "fold": ("trial", [f"fold {number % N_FOLDS}" for number in row]),
+            "in_training": ("trial", np.zeros(len(row), bool)),
+        }  # fmt: skip
+        found = xr.Dataset({"embedding": (("trial", "channel"), values)}, labels, {"model": "toy", "subject": "s1"})
+        return found.isel(trial=row >= N_TRAIN).drop_vars("fold"), found.isel(trial=row < N_TRAIN)
+
+    def response(self) -> xr.Dataset:
+        """Return responses that are a mixture of the embedding."""
+        values = self.true @ self.rng.standard_normal((N_CHANNELS, 9)) + self.rng.standard_normal((len(self.true), 9))
+        labels = {
+            "trial": np.arange(len(values)), "voxel": np.arange(9), "stimulus_id": ("trial", self.names),
+            "split": ("trial", np.where(np.arange(len(values)) < N_TRAIN, "train", "test")),
+        }  # fmt: skip
+        return xr.Dataset({"response": (("trial", "voxel"), values)}, labels, {"subject": "s1", "units": "z"})
+
+    def encoder(self, response: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+        """Return what a linear encoder predicts for the gallery, in another order, and for folds it has not met."""
+        values, predicted = response["response"].values, np.empty((len(self.true), 9))
+        fold = np.where(np.arange(len(self.true)) < N_TRAIN, np.arange(len(self.true)) % N_FOLDS, -1)
+        for number in range(-1, N_FOLDS):
+            kept = (fold != number) & (fold >= 0)
+            weights, *_ = np.linalg.lstsq(self.true[kept], values[kept], rcond=None)
+            predicted[fold == number] = self.true[fold == number] @ weights
+        labels = {
+            "trial": np.arange(len(predicted)), "voxel": np.arange(9), "stimulus_id": ("trial", self.names),
+            "fold": ("trial", fold), "in_training": ("trial", np.zeros(len(predicted), bool)),
+        }  # fmt: skip
+        found = xr.Dataset({"response": (("trial", "voxel"), predicted)}, labels)
+        return found.isel(trial=slice(None, N_TRAIN - 1, -1), voxel=slice(None, None, -1)), found.isel(
+            trial=slice(N_TRAIN)
+        )
+
+    def combine(self, *decoders: tuple[xr.Dataset, xr.Dataset], **options: Any) -> xr.Dataset:
+        given = {name: options.pop(name) for name in ("target", "gallery") if name in options}
+        given = {"target": self.target, "gallery": self.gallery, **given}
+        further = ("response", "models", "encoded", "encoded_left_out")
+        given |= {name: options.pop(name) for name in further if name in options}
+        context = options.pop("context", QUIET)
+        decoded, left_out = (list(each) for each in zip(*decoders, strict=True))
+        return combine(decoded, **given, left_out=left_out, params=CombineParams(**options), context=context)
+
+
+@pytest.fixture(name="study")
+def study_fixture() -> Study:
+    """A study whose decoders and encoder are known."""
+    return Study()
 
 
 @pytest.fixture(name="embeddings")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import tracemalloc
-from typing import Any
 
 import brainlens_retrieval.combine as module
 import numpy as np
 import pytest
 import xarray as xr
-from brainlens_retrieval.combine import combine
 from brainlens_retrieval.likelihood import rank_by_likelihood
-from brainlens_retrieval.params import CombineParams, LikelihoodParams, RankParams
+from brainlens_retrieval.params import LikelihoodParams, RankParams
 from brainlens_retrieval.rank import rank
 
 import brainlens
@@ -22,69 +19,6 @@ QUIET = brainlens.Context(quiet=True)
 N_TRAIN, N_TEST, N_CHANNELS, N_FOLDS = 200, 60, 6, 4
 
 
-class Study:
-    """Embeddings, and decoders of them whose noise is known along every channel."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.true = self.rng.standard_normal((N_TRAIN + N_TEST, N_CHANNELS)) + 2
-        self.names = np.array([f"s{number:03d}" for number in range(N_TRAIN + N_TEST)])
-        self.target = self.embeddings(self.true[:N_TRAIN], self.names[:N_TRAIN])
-        self.gallery = self.embeddings(self.true[N_TRAIN:], self.names[N_TRAIN:])
-
-    @staticmethod
-    def embeddings(values: np.ndarray, names: np.ndarray) -> xr.Dataset:
-        labels = {"stimulus": names, "channel": np.arange(values.shape[1])}
-        return xr.Dataset({"embedding": (("stimulus", "channel"), values)}, labels, {"model": "toy"})
-
-    def decoder(self, noise: Any, *, repetitions: int = 1) -> tuple[xr.Dataset, xr.Dataset]:
-        """Return what it decodes of test stimuli, and of training stimuli that were left out."""
-        row = np.repeat(np.arange(len(self.true)), repetitions)
-        values = self.true[row] + noise * self.rng.standard_normal((len(row), N_CHANNELS))
-        labels = {
-            "trial": np.arange(len(row)), "channel": np.arange(N_CHANNELS), "stimulus_id": ("trial", self.names[row]),
-            "fold": ("trial", [f"fold {number % N_FOLDS}" for number in row]),
-            "in_training": ("trial", np.zeros(len(row), bool)),
-        }  # fmt: skip
-        found = xr.Dataset({"embedding": (("trial", "channel"), values)}, labels, {"model": "toy", "subject": "s1"})
-        return found.isel(trial=row >= N_TRAIN).drop_vars("fold"), found.isel(trial=row < N_TRAIN)
-
-    def response(self) -> xr.Dataset:
-        """Return responses that are a mixture of the embedding."""
-        values = self.true @ self.rng.standard_normal((N_CHANNELS, 9)) + self.rng.standard_normal((len(self.true), 9))
-        labels = {
-            "trial": np.arange(len(values)), "voxel": np.arange(9), "stimulus_id": ("trial", self.names),
-            "split": ("trial", np.where(np.arange(len(values)) < N_TRAIN, "train", "test")),
-        }  # fmt: skip
-        return xr.Dataset({"response": (("trial", "voxel"), values)}, labels, {"subject": "s1", "units": "z"})
-
-    def encoder(self, response: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-        """Return what a linear encoder predicts for the gallery, in another order, and for folds it has not met."""
-        values, predicted = response["response"].values, np.empty((len(self.true), 9))
-        fold = np.where(np.arange(len(self.true)) < N_TRAIN, np.arange(len(self.true)) % N_FOLDS, -1)
-        for number in range(-1, N_FOLDS):
-            kept = (fold != number) & (fold >= 0)
-            weights, *_ = np.linalg.lstsq(self.true[kept], values[kept], rcond=None)
-            predicted[fold == number] = self.true[fold == number] @ weights
-        labels = {
-            "trial": np.arange(len(predicted)), "voxel": np.arange(9), "stimulus_id": ("trial", self.names),
-            "fold": ("trial", fold), "in_training": ("trial", np.zeros(len(predicted), bool)),
-        }  # fmt: skip
-        found = xr.Dataset({"response": (("trial", "voxel"), predicted)}, labels)
-        return found.isel(trial=slice(None, N_TRAIN - 1, -1), voxel=slice(None, None, -1)), found.isel(
-            trial=slice(N_TRAIN)
-        )
-
-    def combine(self, *decoders: tuple[xr.Dataset, xr.Dataset], **options: Any) -> xr.Dataset:
-        given = {name: options.pop(name) for name in ("target", "gallery") if name in options}
-        given = {"target": self.target, "gallery": self.gallery, **given}
-        further = ("response", "models", "encoded", "encoded_left_out")
-        given |= {name: options.pop(name) for name in further if name in options}
-        context = options.pop("context", QUIET)
-        decoded, left_out = (list(each) for each in zip(*decoders, strict=True))
-        return combine(decoded, **given, left_out=left_out, params=CombineParams(**options), context=context)
-
-
 def top_1(ranking: xr.Dataset) -> float:
     return float((ranking["rank"] == 1).mean())
 
@@ -92,8 +26,7 @@ def top_1(ranking: xr.Dataset) -> float:
 HALVES = np.array([0.4, 0.4, 0.4, 9, 9, 9]), np.array([9, 9, 9, 0.4, 0.4, 0.4])
 
 
-def test_the_result_follows_its_schema_and_its_ranks_its_similarities():
-    study = Study()
+def test_the_result_follows_its_schema_and_its_ranks_its_similarities(study):
     found = study.combine(study.decoder(1.0), study.decoder(2.0), response=study.response(), n_rectified=(0, 5))
     brainlens.validate(found, "ranking.v1")
     names = [f"decoder {number}, {rule}" for number in (1, 2) for rule in ("projection", "lda", "direction-lda")]
@@ -111,8 +44,7 @@ def test_the_result_follows_its_schema_and_its_ranks_its_similarities():
     assert found.attrs["chance_loss"] == pytest.approx(np.log(N_TRAIN / N_FOLDS))
 
 
-def test_decoders_that_know_different_things_are_better_together():
-    study = Study()
+def test_decoders_that_know_different_things_are_better_together(study):
     halves = [study.decoder(noise) for noise in HALVES]
     both = study.combine(*halves, rules=("lda",))
     each = (both["member_rank"] == 1).mean("trial").values
@@ -121,8 +53,7 @@ def test_decoders_that_know_different_things_are_better_together():
     np.testing.assert_allclose(both["standard_weight"], both["standard_weight"].mean(), rtol=0.3)
 
 
-def test_a_decoder_that_knows_nothing_gets_no_weight_and_spoils_nothing():
-    study = Study()
+def test_a_decoder_that_knows_nothing_gets_no_weight_and_spoils_nothing(study):
     good, blind = study.decoder(0.7), study.decoder(100.0)
     alone = study.combine(good, rules=("lda",))
     found = study.combine(good, blind, rules=("lda",))
@@ -131,8 +62,7 @@ def test_a_decoder_that_knows_nothing_gets_no_weight_and_spoils_nothing():
     assert found["left_out_loss"][1] == pytest.approx(found.attrs["chance_loss"], abs=0.1)
 
 
-def test_a_decoder_of_shuffled_stimuli_gets_no_weight():
-    study = Study()
+def test_a_decoder_of_shuffled_stimuli_gets_no_weight(study):
     good = study.decoder(0.7)
     order = study.rng.permutation(N_TRAIN)
     values = good[1]["embedding"].values[order]
@@ -141,8 +71,7 @@ def test_a_decoder_of_shuffled_stimuli_gets_no_weight():
     assert abs(found["standard_weight"].sel(member="shuffled, projection")) < 0.1 * found["standard_weight"][0]
 
 
-def test_one_member_ranks_as_its_rule_does_alone():
-    study = Study()
+def test_one_member_ranks_as_its_rule_does_alone(study):
     decoded, left_out = study.decoder(1.0)
     found = study.combine((decoded, left_out), rules=("lda",))
     given = {"left_out": left_out, "target": study.target, "params": RankParams(metric="lda"), "context": QUIET}
@@ -155,8 +84,7 @@ def test_one_member_ranks_as_its_rule_does_alone():
     assert found["temperature"].item() == pytest.approx(1 / found["weight"].item())
 
 
-def test_encoders_score_as_retrieval_likelihood_does():
-    study = Study()
+def test_encoders_score_as_retrieval_likelihood_does(study):
     response = study.response()
     found = study.combine(study.decoder(3.0), response=response, rules=("lda",), n_rectified=(0, 7))
     for number, row in zip((0, 7), found["member_rank"].values[1:], strict=True):
@@ -166,8 +94,7 @@ def test_encoders_score_as_retrieval_likelihood_does():
     assert top_1(found) > (found["member_rank"][0] == 1).mean()
 
 
-def test_stored_encoders_take_part_by_stimulus_and_by_site():
-    study = Study()
+def test_stored_encoders_take_part_by_stimulus_and_by_site(study):
     decoder, response = study.decoder(3.0), study.response()
     shown, left_out = study.encoder(response)
     given = {"encoded": [shown], "encoded_left_out": [left_out], "rules": ("lda",)}
@@ -186,33 +113,7 @@ def test_stored_encoders_take_part_by_stimulus_and_by_site():
     assert both.sizes["member"] == 3
 
 
-def test_stored_encoders_that_do_not_go_with_the_rest_are_refused():
-    study = Study()
-    decoder, response = study.decoder(3.0), study.response()
-    shown, left_out = study.encoder(response)
-    met = xr.ones_like(shown["in_training"])
-    for given, error, text in (
-        ({"encoded_left_out": []}, brainlens.ParameterError, "encoded: expected as many encoded_left_out, and a resp"),
-        ({"response": None}, brainlens.ParameterError, "and a response, found 1, 1 and no response. Predict the cand"),
-        ({"encoded": [shown.isel(trial=slice(1, None))]}, brainlens.DimensionError,
-         "encoded of stored encoder 1: expected the 60 stimuli of the gallery, found 1 missing and 0 more: 's259'"),
-        ({"encoded": [shown.assign_coords(in_training=met)]}, brainlens.DimensionError,
-         "encoded of stored encoder 1: expected trials that their model was not fitted on, found 60 of 60 that it was"),
-        ({"encoded_left_out": [left_out.drop_vars("fold")]}, brainlens.DimensionError,
-         "encoded_left_out of stored encoder 1: expected a coordinate 'fold'"),
-        ({"encoded_left_out": [left_out.isel(trial=slice(1, None))]}, brainlens.DimensionError,
-         "left_out of stored encoder 1: expected the 200 stimuli of decoder 1, found 1 missing"),
-        ({"response": response.isel(voxel=slice(7))}, brainlens.DimensionError,
-         "stored encoder 1: expected the 9 labels of 'voxel' that it predicts in response and encoded, found 2 missing"
-         ": 7, 8. Give the response that it was fitted to."),
-    ):  # fmt: skip
-        options = {"response": response, "encoded": [shown], "encoded_left_out": [left_out], **given}
-        with pytest.raises(error, match=re.escape(text)):
-            study.combine(decoder, **options)
-
-
-def test_weights_and_other_rows_know_nothing_of_the_test():
-    study = Study()
+def test_weights_and_other_rows_know_nothing_of_the_test(study):
     decoded, left_out = study.decoder(1.0)
     whole = study.combine((decoded, left_out))
     changed = decoded.copy(deep=True)
@@ -224,8 +125,7 @@ def test_weights_and_other_rows_know_nothing_of_the_test():
         np.testing.assert_allclose(other["similarity"][:30], whole["similarity"][:30], rtol=1e-9)
 
 
-def test_order_of_decoders_trials_candidates_and_targets_does_not_matter():
-    study = Study()
+def test_order_of_decoders_trials_candidates_and_targets_does_not_matter(study):
     first, second, response = study.decoder(1.0), study.decoder(1.5), study.response()
     plain = study.combine(first, second, labels=("a", "b"), response=response, n_rectified=(4,), pool_size=30)
 
@@ -245,8 +145,7 @@ def test_order_of_decoders_trials_candidates_and_targets_does_not_matter():
         np.testing.assert_allclose(other[name], plain[name], rtol=1e-5, atol=1e-6)
 
 
-def test_names_of_folds_do_not_matter():
-    study = Study()
+def test_names_of_folds_do_not_matter(study):
     first, (decoded, left_out) = study.decoder(1.0), study.decoder(1.5)
     numbered = left_out.assign_coords(fold=("trial", [9 - int(str(name)[-1]) for name in left_out["fold"].values]))
     xr.testing.assert_allclose(
@@ -254,50 +153,7 @@ def test_names_of_folds_do_not_matter():
     )
 
 
-def test_repetitions_are_averaged():
-    study = Study()
-    decoded, left_out = study.decoder(1.0, repetitions=3)
-    means = brainlens.average_trials(decoded), brainlens.average_trials(left_out)
-    found, expected = study.combine((decoded, left_out)), study.combine(means)
-    np.testing.assert_allclose(found["similarity"], expected["similarity"])
-    np.testing.assert_array_equal(found["n_repetitions"], 3)
-
-
-def test_parts_of_one_dataset_are_told_apart_by_split():
-    study = Study()
-    decoded, left_out = study.decoder(1.0)
-    joined = xr.concat([left_out, decoded.assign_coords(fold=("trial", ["all"] * N_TEST))], dim="trial")
-    joined = joined.assign_coords(split=("trial", ["train"] * N_TRAIN + ["test"] * N_TEST))
-    found = study.combine((joined, joined))
-    np.testing.assert_allclose(found["similarity"], study.combine((decoded, left_out))["similarity"])
-    alone = combine([joined], study.target, study.gallery, params=CombineParams(), context=QUIET)
-    xr.testing.assert_identical(alone, found)
-    with pytest.raises(brainlens.DimensionError, match="of decoder 1: expected trials with split 'val', found 'test'"):
-        study.combine((joined, joined), test="val")
-
-
-def test_variants_and_tokens_are_chosen_and_flattened():
-    study = Study()
-    plain, pair = study.decoder(1.0), study.decoder(1.0)
-    several = tuple(xr.concat([each * 0, each], dim="variant").assign_coords(variant=["no", "yes"]) for each in pair)
-    found = study.combine(plain, several, variants=("", "yes"))
-    np.testing.assert_allclose(found["similarity"], study.combine(plain, pair)["similarity"])
-    with pytest.raises(brainlens.ParameterError, match="expected one of the 2 that decoded of decoder 1 has"):
-        study.combine(several)
-
-    def tokens(dataset: xr.Dataset) -> xr.Dataset:
-        first = dataset["embedding"].dims[0]
-        values = dataset["embedding"].values.reshape(-1, 2, 3)
-        return dataset.drop_dims("channel").assign(embedding=((first, "token", "channel"), values))
-
-    cut = study.combine(
-        tuple(map(tokens, plain)), target=tokens(study.target), gallery=tokens(study.gallery), rules=("lda",)
-    )
-    np.testing.assert_allclose(cut["similarity"], study.combine(plain, rules=("lda",))["similarity"])
-
-
-def test_blocks_and_the_scratch_folder_change_nothing(monkeypatch, tmp_path):
-    study = Study()
+def test_blocks_and_the_scratch_folder_change_nothing(study, monkeypatch, tmp_path):
     decoders = study.decoder(1.0), study.decoder(2.0)
     whole = study.combine(*decoders)
     monkeypatch.setattr(module, "BLOCK_BYTES", 8 * N_TEST * 8 * 7)  # seven candidates at a time
@@ -308,8 +164,7 @@ def test_blocks_and_the_scratch_folder_change_nothing(monkeypatch, tmp_path):
     np.testing.assert_allclose(blocks["similarity"], whole["similarity"], rtol=1e-9)
 
 
-def test_memory_does_not_grow_with_the_gallery(monkeypatch, tmp_path):
-    study = Study()
+def test_memory_does_not_grow_with_the_gallery(study, monkeypatch, tmp_path):
     decoder = study.decoder(1.0)
     monkeypatch.setattr(module, "BLOCK_BYTES", 2**20)
     names = np.concatenate([study.names[N_TRAIN:], [f"x{number:05d}" for number in range(20_000)]])
@@ -326,8 +181,7 @@ def test_memory_does_not_grow_with_the_gallery(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("at", [0, 60])
-def test_a_candidate_that_is_the_same_is_a_tie_in_any_block(monkeypatch, at):
-    study = Study()
+def test_a_candidate_that_is_the_same_is_a_tie_in_any_block(study, monkeypatch, at):
     monkeypatch.setattr(module, "BLOCK_BYTES", 8 * N_TEST * 5 * 16)
     twin = study.embeddings(study.true[[N_TRAIN + 7]], np.array(["twin"]))
     parts = [study.gallery.isel(stimulus=slice(at)), twin, study.gallery.isel(stimulus=slice(at, None))]
@@ -381,127 +235,7 @@ def test_decoders_of_folds_and_a_stored_encoder_through_the_registry(tmp_path):
     assert top_1(found) > (found["member_rank"] == 1).mean("trial").max() + 0.1
 
 
-def test_test_stimuli_that_decided_anything_are_refused():
-    study = Study()
-    decoded, left_out = study.decoder(1.0)
-    with pytest.raises(brainlens.DimensionError) as caught:
-        study.combine((left_out.isel(trial=slice(2)).drop_vars("fold"), left_out), gallery=study.target)
-    assert str(caught.value) == (
-        "left_out: expected stimuli that are not tested, found 2 that are: 's000', 's001'. Decode the training trials "
-        "alone, with cross_predict(..., split='train')."
-    )
-    model = xr.Dataset(coords={"training_stimulus": ("training_trial", ["s000", "s203"])})
-    with pytest.raises(brainlens.DimensionError) as caught:
-        study.combine((decoded, left_out), models=[model.drop_vars("training_stimulus"), model])
-    assert str(caught.value) == (
-        "models: expected models that have not met what is tested, found 1 of 60 stimuli in the training of number 2: "
-        "'s203'. Split by stimulus, with brainlens.split_trials, and fit again."
-    )
-    ok = model.isel(training_trial=[0])
-    assert top_1(study.combine((decoded, left_out), models=[ok])) == top_1(study.combine((decoded, left_out)))
-
-
-def test_trials_that_their_decoder_has_met_are_refused():
-    study = Study()
-    decoded, left_out = study.decoder(1.0)
-    for number, where in ((0, "decoded"), (1, "left_out")):
-        pair = [decoded, left_out]
-        pair[number] = pair[number].assign_coords(in_training=("trial", np.arange(pair[number].sizes["trial"]) < 3))
-        with pytest.raises(
-            brainlens.DimensionError, match=f"{where} of decoder 1: expected trials .* not fitted on, f"
-        ):
-            study.combine(tuple(pair))
-
-
-def test_folds_that_leave_nothing_out_are_refused():
-    study = Study()
-    decoded, left_out = study.decoder(1.0, repetitions=2)
-    with pytest.raises(brainlens.DimensionError, match=r"'fold' \(trial\), found none. Decode the training trials wi"):
-        study.combine((decoded, left_out.drop_vars("fold")))
-    by_repetition = left_out.assign_coords(fold=("trial", np.arange(left_out.sizes["trial"]) % 2))
-    with pytest.raises(
-        brainlens.DimensionError, match="in one fold, found 200 in several: 's000', .* Use leave_out='s"
-    ):
-        study.combine((decoded, by_repetition))
-    for fold, words in (
-        (left_out["stimulus_id"].values, "found 200, the smallest of 1"),
-        (["a"] * 400, "found 1, the smallest of 200"),
-    ):
-        with pytest.raises(brainlens.DimensionError, match=f"at least 2 folds of at least 2 stimuli, {words}. Put"):
-            study.combine((decoded, left_out.assign_coords(fold=("trial", fold))))
-
-
-def test_other_folds_or_stimuli_than_those_of_the_first_decoder_are_refused():
-    study = Study()
-    first, (decoded, left_out) = study.decoder(1.0), study.decoder(1.0)
-    names = left_out["fold"].values.copy()
-    names[[0, 1]] = names[[1, 0]]
-    merged = ["fold 0" if name == "fold 1" else name for name in left_out["fold"].values]
-    for folds in (names, merged, np.arange(N_TRAIN) % 8):
-        with pytest.raises(brainlens.DimensionError) as caught:
-            study.combine(first, (decoded, left_out.assign_coords(fold=("trial", folds))), labels=("a", "b"))
-        assert str(caught.value) == (
-            "left_out of b: expected the folds of a, found other ones. Use the same leave_out, n_folds and seed for "
-            "all decoders."
-        )
-    with pytest.raises(brainlens.DimensionError) as caught:
-        study.combine(first, (decoded, left_out.isel(trial=slice(1, None))))
-    assert str(caught.value) == (
-        "left_out of decoder 2: expected the 200 stimuli of decoder 1, found 1 missing and 0 more: 's000'. Give the "
-        "same stimuli to all."
-    )
-    with pytest.raises(brainlens.DimensionError, match="decoded of decoder 2: expected the 59 .* 0 missing and 1 more"):
-        study.combine((first[0].isel(trial=slice(59)), first[1]), (decoded, left_out))
-
-
-def test_a_response_of_other_stimuli_is_refused():
-    study = Study()
-    decoder, response = study.decoder(1.0), study.response()
-    with pytest.raises(brainlens.DimensionError, match="response, split 'train': expected the 200 .* found 3 missing"):
-        study.combine(decoder, response=response.isel(trial=slice(3, None)))
-    with pytest.raises(
-        brainlens.DimensionError, match="split 'test': expected the 60 stimuli of the decoders, found 1 "
-    ):
-        study.combine(decoder, response=response.isel(trial=slice(-1)))
-    with pytest.raises(brainlens.ParameterError, match="at least one encoder for the response, found none. Give a nu"):
-        study.combine(decoder, response=response, n_rectified=())
-    flat = response.assign(response=response["response"] * (np.arange(9) > 0))
-    with pytest.raises(brainlens.DimensionError, match="sites that vary .* found 1 of 9 that do not: 0"):
-        study.combine(decoder, response=flat)
-
-
-def test_spaces_that_differ_and_stimuli_without_an_embedding_are_refused():
-    study = Study()
-    decoder = study.decoder(1.0)
-    with pytest.raises(
-        brainlens.DimensionError, match="decoded of decoder 1 and gallery of one model, found 'toy' and"
-    ):
-        study.combine(decoder, gallery=study.gallery.assign_attrs(model="other"))
-    with pytest.raises(brainlens.DimensionError, match="channel: expected as many in left_out of decoder 1 and target"):
-        study.combine(decoder, target=study.target.isel(channel=slice(3)))
-    with pytest.raises(
-        brainlens.DimensionError, match="target: expected every stimulus .* missing: 's000'; the target"
-    ):
-        study.combine(decoder, target=study.target.isel(stimulus=slice(1, None)))
-    with pytest.raises(brainlens.DimensionError, match="gallery: expected every stimulus .* missing: 's200'; the gal"):
-        study.combine(decoder, gallery=study.gallery.isel(stimulus=slice(1, None)))
-
-
-def test_as_many_of_everything_as_decoders():
-    study = Study()
-    decoder = study.decoder(1.0)
-    for name, words in (("labels", "'a', 'b'"), ("variants", "'a', 'b'"), ("rules", "'lda', 'projection'")):
-        values = ("lda", "projection") if name == "rules" else ("a", "b")
-        with pytest.raises(brainlens.ParameterError, match=f"{name}: expected one for each of the 1 dec.* 2: {words}."):
-            study.combine(decoder, **{name: values})
-    with pytest.raises(brainlens.ParameterError, match="left_out: expected one for each of the 2 decoded, found 1. Gi"):
-        combine(
-            [decoder[0]] * 2, study.target, study.gallery, left_out=[decoder[1]], params=CombineParams(), context=QUIET
-        )  # fmt: skip
-
-
-def test_scores_that_are_not_finite_name_their_member_and_candidate():
-    study = Study()
+def test_scores_that_are_not_finite_name_their_member_and_candidate(study):
     decoder = study.decoder(1.0)
     gallery = study.gallery.copy(deep=True)
     gallery["embedding"][4] = study.true[:N_TRAIN].mean(axis=0)
