@@ -52,13 +52,18 @@ def shown(value: object) -> str:
 def read_params(component: Component, given: Mapping[str, Any]) -> tuple[Any, list[str]]:
     """Return a component's parameters, or None and a sentence for each that is unknown or does not fit.
 
-    Text, a number or a path stands for a tuple of one where a parameter takes any number of them and nothing else.
+    Text, a number or a path stands for a tuple of one where a parameter takes any number of them and nothing else;
+    empty text stands for none, as on the command line.
     """
     fields = component.params.model_fields
     known = [*component.inputs, *fields]
     problems = [f"unknown parameter {key!r}. {closest(key, known)}" for key in given if key not in fields]
     chosen = {key: value for key, value in given.items() if key in fields}
-    several = {key: (value,) for key, value in chosen.items() if _is_one(value) and takes_any_number(fields[key])}
+    several = {
+        key: () if value == "" else (value,)
+        for key, value in chosen.items()
+        if _is_one(value) and takes_any_number(fields[key])
+    }
     try:
         params = component.params(**{**chosen, **several})
     except pydantic.ValidationError as error:

@@ -65,6 +65,7 @@ SEVERAL = Component(
         ("rois", Path("a/b"), ("a/b",)),
         ("rois", ["V1"], ("V1",)),
         ("rois", (), ()),
+        ("rois", "", ()),
         ("alphas", 10, (10.0,)),
         ("alphas", np.float32(0.5), (0.5,)),
         ("alphas", "10", (10.0,)),
