@@ -247,7 +247,9 @@ def _drawn_size(height: int, width: int, max_side: int) -> tuple[int, int]:
     """Return height and width of images on the sheet: a whole part of them, or so many times as large."""
     factor = _factor(height, width, max_side)
     height, width = -(-height // factor), -(-width // factor)
-    scale = max(1, -(-_LEAST_SIDE // max(height, width))) if factor == 1 else 1
+    longer = max(height, width)
+    scale = -(-_LEAST_SIDE // longer)
+    scale = max(1, min(scale, max_side // longer) if max_side else scale)
     return height * scale, width * scale
 
 

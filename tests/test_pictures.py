@@ -202,6 +202,12 @@ def test_the_size_of_a_sheet_is_bounded():
     assert whole.size == (150 + 388, 516 + 22)
 
 
+@pytest.mark.parametrize(("side", "max_side", "drawn"), [(512, 64, 64), (64, 64, 64), (64, 256, 128), (200, 96, 67)])
+def test_no_image_is_drawn_larger_than_asked_for(side, max_side, drawn):
+    images = xr.Dataset({"image": (("trial", "y", "x"), np.zeros((2, side, side), np.uint8))})
+    assert Image.open(io.BytesIO(image_sheet(images, max_side=max_side)[0])).width == 2 * (drawn + 4)
+
+
 def test_names_along_a_dim():
     labels = {"trial": [8, 9], "stimulus_id": ("trial", ["cat", "dog"]), "roi": ["V1"]}
     image = xr.DataArray(np.zeros((2, 1, 3, 2, 2), np.uint8), labels, ("trial", "roi", "seed", "y", "x"))
