@@ -63,8 +63,8 @@ def read(*, params: NiftiParams, context: brainlens.Context) -> Mapping[str, xr.
     sizes = [(Path(path), image.shape[3]) for path, image in zip(params.bold, images, strict=True)]
     if params.events and "delay" not in params.model_fields_set:
         context.log.warning(
-            "nifti: volumes belong to events as they are timed, with no haemodynamic delay. The response comes some 5 s "
-            "later: say delay=5, or delay=0 where onsets have been moved."
+            "nifti: volumes belong to events as they are timed, with no haemodynamic delay. The response comes some "
+            "5 s later: say delay=5, or delay=0 where onsets have been moved."
         )
     tables = [context.source(path) for path in params.labels or params.events]
     volumes = time_volumes(params, tables, images=sizes, t_r=t_r)
