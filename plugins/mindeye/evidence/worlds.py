@@ -124,7 +124,7 @@ def write(entries: dict[str, dict[str, dict[str, Pair]]]) -> None:
         "",
         "Top-1 in pools of 300 of 1,000 test images, 800 voxels, mean of three showings; mean over seeds +- SD over",
         "seeds. Image: brain query, image gallery; brain: the reverse. Chance .003. Share: of the ceiling. With 9,000",
-        f"images networks are trained for {OFTEN['epochs']} epochs at {OFTEN['learning_rate']:g}, not for 120 at 0.003.",
+        f"images networks are trained for {OFTEN['epochs']} epochs at {OFTEN['learning_rate']:g}, not 120 at 0.003.",
         "Written by worlds.py.",
     ]
     for key in sorted(entries):
