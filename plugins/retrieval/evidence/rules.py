@@ -7,18 +7,13 @@ Writes rules.json, kept from earlier calls, and rules.md. Everything here is sim
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from grown import Entries, run, spread
 
 import brainlens
 
-HERE = Path(__file__).parent
 WORLDS = ("N1", "E")
 N_RECTIFIED = 800
 Rows = dict[str, dict[str, float]]
@@ -75,9 +70,8 @@ def measure(registry: brainlens.Registry, world: str, seed: int) -> Rows:
     return found
 
 
-def write(entries: dict[str, dict[str, Rows]]) -> None:
-    """Write the JSON file, and a table of means over seeds for each world."""
-    (HERE / "rules.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+def tables(entries: Entries) -> list[str]:
+    """Return a table of means over seeds for each world."""
     lines = list(ABOUT)
     for world in sorted(entries):
         seeds = entries[world]
@@ -87,32 +81,10 @@ def write(entries: dict[str, dict[str, Rows]]) -> None:
             cells = []
             for column in COLUMNS:
                 values = np.array([rows[name][column] for rows in seeds.values() if column in rows[name]])
-                spread = f" +- {values.std(ddof=1):.3f}" if len(values) > 1 else ""
-                cells.append(f"{values.mean():.3f}{spread}" if len(values) else "")
+                cells.append(spread(values) if len(values) else "")
             lines.append(f"| {name} | {' | '.join(cells)} |")
-    (HERE / "rules.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def main() -> None:
-    """Measure the worlds and seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    parser.add_argument("--world", nargs="+", default=WORLDS)
-    options = parser.parse_args()
-    file = HERE / "rules.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in options.seeds:
-        for world in options.world:
-            done = entries.setdefault(world, {})
-            if str(seed) in done:
-                continue
-            started = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                registry = brainlens.open(Path(folder) / "study.zarr", quiet=True)
-                done[str(seed)] = measure(registry, world, seed)
-            write(entries)
-            print(f"{world} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    run("rules", measure, tables, worlds=WORLDS)

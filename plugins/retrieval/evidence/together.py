@@ -7,18 +7,13 @@ Writes together.json, kept from earlier calls, and together.md. Everything here 
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from grown import Entries, run, spread
 
 import brainlens
 
-HERE = Path(__file__).parent
 WORLDS = ("A", "N1", "N2", "E", "K", "F")
 POOL = 300
 # The network of MindEye's own evidence, which was frozen on another seed.
@@ -64,9 +59,8 @@ def measure(registry: brainlens.Registry, world: str, seed: int) -> Rows:
     return {name: [*row, *weights[number : number + 1]] for number, (name, row) in enumerate(rows.items())}
 
 
-def write(entries: dict[str, dict[str, Rows]]) -> None:
-    """Write the JSON file, and a table of means over seeds for each world."""
-    (HERE / "together.json").write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+def tables(entries: Entries) -> list[str]:
+    """Return a table of means over seeds for each world."""
     lines = list(ABOUT)
     for world in sorted(entries):
         seeds = entries[world]
@@ -74,36 +68,11 @@ def write(entries: dict[str, dict[str, Rows]]) -> None:
         lines += ["| member | top-1 | left out, top-1 of its fold | weight |", "|---|---|---|---|"]
         for name in next(iter(seeds.values())):
             values = np.array([rows[name] for rows in seeds.values()])
-            cells = [_cell(column) for column in values.T]
+            cells = [spread(column) for column in values.T]
             # All together has no weight.
             lines.append(f"| {name} | {' | '.join([*cells, ''][:3])} |")
-    (HERE / "together.md").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def _cell(values: np.ndarray) -> str:
-    return f"{values.mean():.3f}" + (f" +- {values.std(ddof=1):.3f}" if len(values) > 1 else "")
-
-
-def main() -> None:
-    """Measure the worlds and seeds that were asked for, and go on where an earlier call stopped."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("seeds", nargs="+", type=int)
-    parser.add_argument("--world", nargs="+", default=WORLDS)
-    options = parser.parse_args()
-    file = HERE / "together.json"
-    entries = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    for seed in options.seeds:
-        for world in options.world:
-            done = entries.setdefault(world, {})
-            if str(seed) in done:
-                continue
-            started = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder:
-                registry = brainlens.open(Path(folder) / "study.zarr", quiet=True)
-                done[str(seed)] = measure(registry, world, seed)
-            write(entries)
-            print(f"{world} seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+    return lines
 
 
 if __name__ == "__main__":
-    main()
+    run("together", measure, tables, worlds=WORLDS)
