@@ -119,7 +119,7 @@ def _score_one(ranking: xr.Dataset, params: ScoreParams, context: brainlens.Cont
             for name, each in observed.items()
         ]
     )
-    _warn_of_chance(float(null["two_way_identification"].mean()), len(null["two_way_identification"]), context)
+    _warn_of_chance(null["two_way_identification"], str(ranking.attrs["metric"]), context)
     columns = {
         "score": [over_trials(name, each) for name, each in observed.items()],
         "chance": chance,
@@ -151,14 +151,17 @@ def _permuted_scores(
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _warn_of_chance(two_way: float, n_permutations: int, context: brainlens.Context) -> None:
+def _warn_of_chance(permuted: np.ndarray, metric: str, context: brainlens.Context) -> None:
     """Say so where stimuli that were not shown are nearer to what is decoded, or farther, whatever was shown."""
-    if n_permutations >= _ENOUGH and abs(two_way - 0.5) > _FAR:
+    two_way = float(permuted.mean())
+    # Other rules than these take what all embeddings share away by themselves.
+    remedy = "rank with metric='centred-cosine', " if metric in ("cosine", "correlation") else ""
+    if len(permuted) >= _ENOUGH and abs(two_way - 0.5) > _FAR:
         context.log.warning(
             "retrieval.score: two-way identification is %.3f on average with the true stimuli permuted, and not 0.5: "
             "candidates that were not shown lie %s decoded embeddings than those that were. Compare scores with "
-            "'chance_permuted', rank with metric='centred-cosine', or take the stimuli that were shown as gallery.",
-            two_way, "nearer to" if two_way < 0.5 else "farther from",
+            "'chance_permuted', %sor take the stimuli that were shown as gallery.",
+            two_way, "nearer to" if two_way < 0.5 else "farther from", remedy,
         )  # fmt: skip
 
 

@@ -71,6 +71,10 @@ def test_candidates_that_were_not_shown_move_chance_and_that_is_said(as_ranking,
     similarity[:, 20:] -= 2
     scored(as_ranking(similarity, shown), n_permutations=400)
     assert "lie farther from decoded embeddings" in caplog.text
+    assert "rank with metric='centred-cosine', or take the stimuli" in caplog.text
+    caplog.clear()
+    scored(as_ranking(similarity, shown).assign_attrs(metric="combined"), n_permutations=400)
+    assert "with 'chance_permuted', or take the stimuli that were shown as gallery." in caplog.text
     caplog.clear()
     still = scored(as_ranking(*planted(100, 40)), n_permutations=400)
     np.testing.assert_allclose(still["chance_permuted"], still["chance"], rtol=0.2)
